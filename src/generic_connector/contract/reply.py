@@ -1,0 +1,62 @@
+"""An outcome to the bytes of a reply.
+
+The id key of the method is always there, null on a failure: the carriers look for it. Where the method is not known,
+both id keys are. Success is an id with a null `error_code`; a failure is a code and a message. `parameters` are flat
+strings; they reach the merchant's IVR as `PayConnector_<name>`.
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from generic_connector.contract.errors import ERRORS, Code
+from generic_connector.instance import Dialect
+from generic_connector.payment import Method
+
+_PAYMENT_FAILED = 402
+_OK = 200
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """What goes out: an HTTP status and a JSON body. Stored, and replayed byte for byte."""
+
+    status: int
+    body: bytes
+
+
+def render_success(method: Method, id_: str, parameters: Mapping[str, str]) -> Reply:
+    """Return the reply to a payment that succeeded."""
+    fields = {
+        method.id_key: id_,
+        "error_code": None,
+        "error_message": None,
+        "parameters": parameters,
+    }
+    return Reply(_OK, _encode(fields))
+
+
+def render_failure(
+    code: Code,
+    method: Method | None,
+    dialect: Dialect = Dialect.TWILIO,
+    *,
+    message: str | None = None,
+    parameters: Mapping[str, str] | None = None,
+) -> Reply:
+    """Return the reply to anything that failed. `message` replaces the error table's.
+
+    SignalWire wants a payment that failed answered with a status that is not 200: 402.
+    """
+    entry = ERRORS[code]
+    methods = (method,) if method is not None else tuple(Method)
+    fields: dict[str, object] = dict.fromkeys([known.id_key for known in methods])
+    fields |= {"error_code": str(code), "error_message": message or entry.message}
+    if parameters:
+        fields["parameters"] = parameters
+    status = _PAYMENT_FAILED if entry.status == _OK and dialect is Dialect.SIGNALWIRE else entry.status
+    return Reply(status, _encode(fields))
+
+
+def _encode(fields: Mapping[str, object]) -> bytes:
+    return json.dumps(fields, separators=(",", ":")).encode()
