@@ -1,0 +1,753 @@
+"""The connector: the one use case. A payment comes in, at most one purchase goes out, every delivery hears the same.
+
+The promise: at most one charge per transaction_id at processors that honour an idempotency key or a look-up,
+at most one send at others. What it rests on, in the order in which it happens:
+
+1. **The row comes first.** What is asked only of new payments (clock, mode, permission, limits) never stands
+   between a retry and the truth about money that moved: where a row is there, the row answers.
+2. **Claim, then send, then record.** The claim is durable before the first byte goes to the processor. No
+   transaction is held across the network.
+3. **The work belongs to the connector, not to the request.** Deliveries of one transaction share one task; a
+   caller who hangs up cancels nothing. A delivery has no deadline of ours: an early error would end Twilio's
+   attempts.
+4. **The purchase has a clock**: `processor_timeout`, then a look-up, then a second send under the same key
+   where the processor honours keys, else the row is in doubt. `outcome_unknown` is answered only from a row
+   in doubt, and is not stored.
+5. **Owner, lease, fence.** What a dead process left running is taken over by the next delivery, look-up
+   first. Recovery after a restart and `reconcile` only look up: only a retry brings the card and the CVV
+   again.
+6. **After the claim there is no error reply.** What goes wrong then is logged and settled by look-up, and the
+   caller is left waiting for Twilio's retry.
+
+A tokenize moves no money, so nothing needs to be claimed before the processor has verified the card: its row
+and its vault entry are written together, once, finished.
+"""
+
+import asyncio
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from enum import StrEnum
+from typing import assert_never
+
+from generic_connector import envelope, identifier
+from generic_connector.bank import BankAccount
+from generic_connector.card import Card
+from generic_connector.contract.errors import Code, ErrorCode
+from generic_connector.contract.reply import Reply, render_failure, render_success
+from generic_connector.envelope import Place, Purpose
+from generic_connector.identifier import Randomness, new_id
+from generic_connector.instance import Caller, Instance, Mode
+from generic_connector.keyring import KeyExhaustedError, Keyring
+from generic_connector.ledger import Event, Row, Standing, State, advance, judge
+from generic_connector.payment import (
+    Approved,
+    Charge,
+    DeclineCode,
+    Declined,
+    LookUpResult,
+    Method,
+    NotFound,
+    Payment,
+    PurchaseResult,
+    Tokenize,
+    Unavailable,
+    Unknown,
+)
+from generic_connector.ports import (
+    Claimed,
+    Clock,
+    Existing,
+    Log,
+    Note,
+    Processor,
+    Purchase,
+    Settlement,
+    Store,
+    StoreUnavailableError,
+    Vaulted,
+)
+
+LEFT_TO_THE_RETRY_MS = 120_000
+"""Recovery leaves younger rows alone: Twilio's retry, which brings the card, can do more."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """The connector's clocks and bounds. Times in seconds.
+
+    `lease_s` is how long beyond `processor_timeout_s` a claim is its owner's: time for a look-up and a second send.
+    """
+
+    processor_timeout_s: float = 45.0
+    look_up_timeout_s: float = 5.0
+    lease_s: float = 15.0
+    poll_s: float = 0.25
+    payments_at_once_max: int = 1000
+
+
+class How(StrEnum):
+    """How a delivery came by its answer, for logs and histories."""
+
+    FIRST = "first"
+    REFUSED = "refused"
+    REPLAYED = "replayed"
+    WAITED = "waited"
+    CONFLICT = "conflict"
+    TAKEN_OVER = "taken_over"
+    LOOKED_UP = "looked_up"
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What a delivery is told. `reply` None: nothing may be said now; the caller waits for its own clock."""
+
+    reply: Reply | None
+    how: How
+    row: Row | None = None
+    code: Code | str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class _Delivery:
+    """One delivery on its way: who, what, and what it may do as a new payment."""
+
+    caller: Caller
+    payment: Payment
+    digest: bytes
+    digest_key_id: int
+    refusal: "Answer | None"
+    request_id: str
+
+    @property
+    def instance(self) -> Instance:
+        return self.caller.instance
+
+
+class Connector:
+    """Charges, tokenizes, recovers, reconciles. One per process; `owner` names this boot."""
+
+    def __init__(
+        self,
+        *,
+        store: Store,
+        keyring: Keyring,
+        processors: Mapping[str, Processor],
+        instances: Mapping[int, Instance],
+        clock: Clock,
+        randomness: Randomness,
+        owner: str,
+        log: Log,
+        limits: Limits,
+    ) -> None:
+        self._store = store
+        self._keyring = keyring
+        self._processors = processors
+        self._instances = instances
+        self._clock = clock
+        self._randomness = randomness
+        self._owner = owner
+        self._log = log
+        self._limits = limits
+        self._booted_at_ms = clock()
+        self._work: dict[tuple[int, str, bytes], asyncio.Task[Answer]] = {}
+        self._rates: dict[int, Bucket] = {}
+        self._draining = False
+
+    # --- Deliveries --------------------------------------------------------------------------------------------------
+
+    async def pay(self, caller: Caller, payment: Payment, request_id: str) -> Answer:
+        """Answer one delivery. Waits as long as it takes; cancelling it cancels no purchase."""
+        key = self._keyring.active(Purpose.DIGEST)
+        digest = envelope.digest(payment, key)
+        name = (caller.instance.id, payment.transaction_id, digest)
+        work = self._work.get(name)
+        if work is not None:
+            arrived_ms = self._clock()
+            answer = await asyncio.shield(work)
+            self._note(answer.row, How.WAITED, arrived_ms, request_id)
+            return replace(answer, how=How.WAITED)
+        delivery = _Delivery(caller, payment, digest, key.id, self._refusal(caller, payment), request_id)
+        work = asyncio.get_running_loop().create_task(self._answer(delivery))
+        self._work[name] = work
+        work.add_done_callback(lambda _done: self._work.pop(name, None))
+        return await asyncio.shield(work)
+
+    async def _answer(self, delivery: _Delivery) -> Answer:
+        try:
+            if delivery.refusal is None:
+                if isinstance(delivery.payment, Charge):
+                    return await self._charge(delivery, delivery.payment)
+                return await self._tokenize(delivery, delivery.payment)
+            row = await self._store.find(delivery.instance.id, delivery.payment.transaction_id)
+            return delivery.refusal if row is None else await self._found(row, delivery)
+        except (StoreUnavailableError, KeyExhaustedError) as error:
+            self._log("store_unavailable", error=type(error).__name__, request_id=delivery.request_id)
+            return self._refused(ErrorCode.STORE_UNAVAILABLE, delivery.payment.method, delivery.instance)
+
+    # --- What is asked of new payments only --------------------------------------------------------------------------
+
+    def _refusal(self, caller: Caller, payment: Payment) -> Answer | None:
+        """Return why a new payment is refused, or None. Takes from the instance's rate only what it lets through."""
+        instance = caller.instance
+        if isinstance(payment, Charge) and instance.save_card_on_charge:
+            payment = replace(payment, save_card=payment.save_card or caller.may(Method.TOKENIZE))
+        code = _not_permitted(caller, payment) or self._unacceptable(instance, payment)
+        if code is not None:
+            return self._refused(code, payment.method, instance)
+        at_fault = self._processors[instance.processor].check(self._purchase(payment, instance, ""))
+        if at_fault is not None:
+            message = f"The value of {at_fault} cannot be used. Send one that the documentation lists."
+            return self._refused(ErrorCode.INVALID_FIELD, payment.method, instance, message)
+        if self._draining:
+            return self._refused(ErrorCode.STORE_UNAVAILABLE, payment.method, instance)
+        if len(self._work) >= self._limits.payments_at_once_max or not self._has_rate(instance):
+            return self._refused(ErrorCode.TOO_MANY_REQUESTS, None, instance)
+        return None
+
+    def _unacceptable(self, instance: Instance, payment: Payment) -> Code | None:
+        """Mode, brand, expiry, and whether a CVV is there where it must be."""
+        instrument = payment.instrument
+        if isinstance(instrument, BankAccount):
+            is_wrong = instance.mode is Mode.TEST and not instrument.account_number.is_published
+            return ErrorCode.TEST_NUMBER_REQUIRED if is_wrong else None
+        if instrument.pan.is_published is not (instance.mode is Mode.TEST):
+            is_test = instance.mode is Mode.TEST
+            return ErrorCode.TEST_NUMBER_REQUIRED if is_test else ErrorCode.LIVE_NUMBER_REQUIRED
+        if instrument.pan.brand is None:
+            return ErrorCode.UNSUPPORTED_CARD_BRAND
+        now = datetime.fromtimestamp(self._clock() / 1000, UTC)
+        if instrument.expiry.is_past(now):
+            return ErrorCode.EXPIRED_CARD
+        if instrument.expiry.is_too_far(now):
+            return ErrorCode.INVALID_EXPIRY
+        return ErrorCode.INVALID_CVV if instance.require_cvv and instrument.cvv is None else None
+
+    def _has_rate(self, instance: Instance) -> bool:
+        if instance.rate_per_s is None:
+            return True
+        bucket = self._rates.get(instance.id)
+        if bucket is None or bucket.per_s != instance.rate_per_s:
+            bucket = self._rates[instance.id] = Bucket(instance.rate_per_s, max(1.0, instance.rate_per_s))
+        return bucket.take(self._clock())
+
+    def _refused(self, code: Code, method: Method | None, instance: Instance, message: str | None = None) -> Answer:
+        return Answer(render_failure(code, method, instance.dialect, message=message), How.REFUSED, code=code)
+
+    # --- A charge ----------------------------------------------------------------------------------------------------
+
+    async def _charge(self, delivery: _Delivery, charge: Charge) -> Answer:
+        now_ms = self._clock()
+        row = self._row(delivery, new_id("ch", now_ms=now_ms, randomness=self._randomness), now_ms)
+        vaulted = None
+        if charge.save_card or (delivery.instance.save_card_on_charge and delivery.caller.may(Method.TOKENIZE)):
+            vaulted = self._vaulted(row, charge, is_active=False)
+            row = replace(row, token_id=vaulted.token_id)
+        match await self._store.claim(row, vaulted):
+            case Existing(existing):
+                self._give_rate_back(delivery.instance)
+                return await self._found(existing, delivery)
+            case Claimed(duplicate):
+                if duplicate is not None:
+                    row = replace(row, possible_duplicate_of=duplicate)
+                    self._log("possible_duplicate", charge_id=row.id, in_doubt=duplicate)
+                return await self._settle_somehow(row, delivery, is_first=True)
+
+    async def _settle_somehow(self, row: Row, delivery: _Delivery, *, is_first: bool) -> Answer:
+        """Send (or look up and send) and record. Whatever is raised after a claim ends in a look-up or in silence."""
+        how = How.FIRST if is_first else How.TAKEN_OVER
+        processor = self._processors[row.processor]
+        purchase = self._purchase(delivery.payment, delivery.instance, row.idempotency_key)
+        sent_at_ms: int | None = None
+        result: PurchaseResult | NotFound
+        try:
+            if is_first:
+                if not await self._still_ours(row):
+                    return await self._found_again(delivery)
+                sent_at_ms = self._clock()
+                result = await self._send(processor, purchase, row, self._limits.processor_timeout_s)
+                if isinstance(result, Unknown):
+                    result = await self._after_unknown(processor, purchase, row)
+            else:
+                result = await self._after_unknown(processor, purchase, row)
+            return await self._record(row, result, delivery.instance, how, sent_at_ms=sent_at_ms)
+        except Exception as error:  # noqa: BLE001 - after a claim nothing may become an error reply
+            self._log("error_after_claim", charge_id=row.id, error=type(error).__name__)
+            return await self._silence(row, delivery.instance, how)
+
+    async def _silence(self, row: Row, instance: Instance, how: How) -> Answer:
+        """Try once to settle by look-up; say nothing where that fails too. The retry, or recovery, finds the row."""
+        try:
+            result = await self._look_up(self._processors[row.processor], row)
+            if isinstance(result, (Approved, Declined)):
+                return await self._record(row, result, instance, how)
+        except Exception as error:  # noqa: BLE001 - the row stays as it is, and is settled later
+            self._log("error_after_claim", charge_id=row.id, error=type(error).__name__)
+        return Answer(None, how, row)
+
+    async def _still_ours(self, row: Row) -> bool:
+        """Fence and lease once more, right before the send: a process may have slept since its claim."""
+        return self._clock() < row.lease_until_ms and await self._store.holds(row)
+
+    async def _send(self, processor: Processor, purchase: Purchase, row: Row, timeout_s: float) -> PurchaseResult:
+        try:
+            async with asyncio.timeout(timeout_s):
+                return await processor.purchase(purchase)
+        except TimeoutError:
+            return self._unknown(row, "no answer in time")
+        except Exception as error:  # noqa: BLE001 - an exception of a processor is no answer
+            return self._unknown(row, type(error).__name__)
+
+    def _unknown(self, row: Row, why: str) -> Unknown:
+        self._log("processor_unknown", charge_id=row.id, processor=row.processor, why=why)
+        return Unknown(why)
+
+    async def _look_up(self, processor: Processor, row: Row) -> LookUpResult:
+        if not processor.traits.looks_up:
+            return Unknown("the processor has no look-up")
+        try:
+            async with asyncio.timeout(self._limits.look_up_timeout_s):
+                return await processor.look_up(row.idempotency_key)
+        except TimeoutError:
+            return self._unknown(row, "no answer to the look-up in time")
+        except Exception as error:  # noqa: BLE001 - an exception of a processor is no answer
+            return self._unknown(row, type(error).__name__)
+
+    async def _after_unknown(self, processor: Processor, purchase: Purchase, row: Row) -> PurchaseResult | NotFound:
+        """Look up; send again under the same key where that is safe; look up once more. Unknown means in doubt."""
+        found = await self._look_up(processor, row)
+        may_send_again = isinstance(found, NotFound) or not processor.traits.looks_up
+        if not (processor.traits.honours_keys and may_send_again):
+            return self._conclude(found, processor, row)
+        left_s = (row.lease_until_ms - self._clock()) / 1000 - self._limits.look_up_timeout_s
+        if left_s <= 0 or not await self._still_ours(row):
+            return Unknown("no time is left to send again")
+        self._note(row, "sent_again", self._clock(), row.request_id)
+        result = await self._send(processor, purchase, row, left_s)
+        if not isinstance(result, Unknown):
+            return result
+        found = await self._look_up(processor, row)
+        return found if isinstance(found, (Approved, Declined)) else Unknown("sent twice, and still unknown")
+
+    def _conclude(self, found: LookUpResult, processor: Processor, row: Row) -> PurchaseResult | NotFound:
+        """Return what a look-up proves. "Not found" proves something only when nothing can be on its way any more."""
+        if not isinstance(found, NotFound):
+            return found
+        last_send_ms = row.recorded_at_ms or row.lease_until_ms or self._booted_at_ms
+        is_final = self._clock() >= last_send_ms + processor.traits.conclusive_after_s * 1000
+        return found if is_final else Unknown("not found, but it may be on its way")
+
+    async def _record(
+        self,
+        row: Row,
+        result: PurchaseResult | NotFound,
+        instance: Instance,
+        how: How,
+        *,
+        sent_at_ms: int | None = None,
+        settled_by: str | None = None,
+    ) -> Answer:
+        """Write what became of a row, and answer it. Where another holds the row by now, the row answers."""
+        event, reply, code = self._outcome(row, result, instance)
+        settlement = Settlement(
+            row=row,
+            event=event,
+            recorded_at_ms=self._clock(),
+            sent_at_ms=sent_at_ms,
+            authorization_code=getattr(result, "authorization_code", None),
+            processor_reference=getattr(result, "processor_reference", None),
+            error_code=code,
+            settled_by=settled_by,
+            reply_status=None if event is Event.DOUBT else reply.status,
+            reply_body=None if event is Event.DOUBT else reply.body,
+        )
+        if not await self._store.record(settlement):
+            self._log("fence_lost", charge_id=row.id)
+            again = await self._row_again(row)
+            return _replay(again) if again.state.is_terminal else Answer(None, how, row)
+        return Answer(reply, how, replace(row, state=advance(row.state, event)), code)
+
+    def _outcome(
+        self, row: Row, result: PurchaseResult | NotFound, instance: Instance
+    ) -> tuple[Event, Reply, Code | None]:
+        """Return edge, reply and error code of a processor's answer. A late answer takes a settling edge."""
+        is_late = row.state is State.IN_DOUBT
+        event: Event
+        code: Code
+        match result:
+            case Approved():
+                reply = render_success(row.method, row.id, success_parameters(row, result))
+                return Event.SETTLE_CAPTURED if is_late else Event.APPROVE, reply, None
+            case Declined(code=decline):
+                parameters = declined_parameters(row, result)
+                reply = render_failure(decline, row.method, instance.dialect, parameters=parameters)
+                return Event.SETTLE_DECLINED if is_late else Event.DECLINE, reply, decline
+            case Unavailable():
+                event, code = Event.UNAVAILABLE, ErrorCode.PROCESSOR_UNAVAILABLE
+            case NotFound():
+                event, code = Event.SETTLE_NOT_CAPTURED, DeclineCode.PROCESSING_ERROR
+            case Unknown():
+                event, code = Event.DOUBT, ErrorCode.OUTCOME_UNKNOWN
+            case _:
+                assert_never(result)
+        return event, render_failure(code, row.method, instance.dialect), code
+
+    # --- A token -----------------------------------------------------------------------------------------------------
+
+    async def _tokenize(self, delivery: _Delivery, tokenize: Tokenize) -> Answer:
+        existing = await self._store.find(delivery.instance.id, tokenize.transaction_id)
+        if existing is not None:
+            self._give_rate_back(delivery.instance)
+            return await self._found(existing, delivery)
+        now_ms = self._clock()
+        row = self._row(delivery, new_id("tok", now_ms=now_ms, randomness=self._randomness), now_ms)
+        result = await self._verify(delivery, row)
+        vaulted = None
+        if isinstance(result, Approved):
+            row = replace(row, token_id=row.id)
+            vaulted = self._vaulted(row, tokenize, is_active=True)
+        event, reply, code = self._token_outcome(row, result, delivery.instance)
+        row = replace(
+            row,
+            state=advance(None, event),
+            recorded_at_ms=self._clock(),
+            error_code=code,
+            reply_status=reply.status,
+            reply_body=reply.body,
+        )
+        match await self._store.claim(row, vaulted):
+            case Existing(existing):
+                return await self._found(existing, delivery)
+            case Claimed():
+                return Answer(reply, How.FIRST, row, code)
+
+    def _token_outcome(
+        self, row: Row, result: Approved | Declined | Unavailable, instance: Instance
+    ) -> tuple[Event, Reply, Code | None]:
+        match result:
+            case Approved():
+                return Event.SAVE, render_success(Method.TOKENIZE, row.id, success_parameters(row, result)), None
+            case Declined(code=decline):
+                parameters = declined_parameters(row, result)
+                reply = render_failure(decline, Method.TOKENIZE, instance.dialect, parameters=parameters)
+                return Event.REFUSE, reply, decline
+            case Unavailable():
+                code = ErrorCode.PROCESSOR_UNAVAILABLE
+                return Event.UNAVAILABLE, render_failure(code, Method.TOKENIZE, instance.dialect), code
+            case _:
+                assert_never(result)
+
+    async def _verify(self, delivery: _Delivery, row: Row) -> Approved | Declined | Unavailable:
+        """Ask whether the card is good. Nothing moves, so a lost answer is asked for again, and given up in the end."""
+        processor = self._processors[row.processor]
+        purchase = self._purchase(delivery.payment, delivery.instance, row.idempotency_key)
+        deadline_ms = self._clock() + int(self._limits.processor_timeout_s * 1000)
+        while (left_s := (deadline_ms - self._clock()) / 1000) > 0:
+            try:
+                async with asyncio.timeout(left_s):
+                    result = await processor.verify(purchase)
+            except TimeoutError:
+                break
+            except Exception as error:  # noqa: BLE001 - an exception of a processor is no answer
+                self._log("processor_unknown", charge_id=row.id, processor=row.processor, why=type(error).__name__)
+                break
+            if not isinstance(result, Unknown):
+                return result
+        return Declined(code=DeclineCode.PROCESSING_ERROR)
+
+    # --- A row that is there already ---------------------------------------------------------------------------------
+
+    async def _found(self, row: Row, delivery: _Delivery) -> Answer:
+        """Answer from a row. An error on the way is met with silence: the next attempt may hear the truth."""
+        try:
+            return await self._judged(row, delivery)
+        except Exception as error:  # noqa: BLE001 - money may have moved: nothing here may become an error reply
+            self._log("error_after_claim", charge_id=row.id, error=type(error).__name__)
+            return Answer(None, How.WAITED, row)
+
+    async def _judged(self, row: Row, delivery: _Delivery) -> Answer:
+        """Replay, refuse, wait, look up or take over. Loops only while another owner's lease lasts."""
+        while True:
+            now_ms = self._clock()
+            match judge(row, digest=self._digest_like(row, delivery), now_ms=now_ms):
+                case Standing.CONFLICT:
+                    self._note(row, How.CONFLICT, now_ms, delivery.request_id)
+                    code = ErrorCode.TRANSACTION_ID_REUSED
+                    reply = render_failure(code, delivery.payment.method, delivery.instance.dialect)
+                    return Answer(reply, How.CONFLICT, row, code)
+                case Standing.REPLAY:
+                    self._note(row, How.REPLAYED, now_ms, delivery.request_id)
+                    return _replay(row)
+                case Standing.LOOK_UP:
+                    self._note(row, How.LOOKED_UP, now_ms, delivery.request_id)
+                    return await self._look_into(row, delivery.instance)
+                case Standing.TAKE_OVER:
+                    taken = await self._take_over(row)
+                    if taken is not None:
+                        self._note(row, How.TAKEN_OVER, now_ms, delivery.request_id)
+                        return await self._settle_somehow(taken, delivery, is_first=False)
+                case Standing.WAIT:
+                    await asyncio.sleep(self._limits.poll_s)
+            row = await self._row_again(row)
+
+    async def _found_again(self, delivery: _Delivery) -> Answer:
+        row = await self._store.find(delivery.instance.id, delivery.payment.transaction_id)
+        if row is None:
+            raise LookupError("a claimed row is gone")
+        return await self._found(row, delivery)
+
+    async def _row_again(self, row: Row) -> Row:
+        return await self._store.find(row.instance_id, row.transaction_id) or row
+
+    async def _take_over(self, row: Row) -> Row | None:
+        now_ms = self._clock()
+        return await self._store.take_over(
+            row, owner=self._owner, lease_until_ms=now_ms + self._lease_ms, now_ms=now_ms
+        )
+
+    async def _look_into(self, row: Row, instance: Instance) -> Answer:
+        """A row in doubt: look up once more, and answer `outcome_unknown` where that tells nothing new."""
+        processor = self._processors[row.processor]
+        result = self._conclude(await self._look_up(processor, row), processor, row)
+        if isinstance(result, (Approved, Declined, NotFound)):
+            answer = await self._record(row, result, instance, How.LOOKED_UP)
+            if answer.reply is not None:
+                self._log("settled", charge_id=row.id, state=_state(answer), by="look_up")
+                return answer
+        code = ErrorCode.OUTCOME_UNKNOWN
+        return Answer(render_failure(code, row.method, instance.dialect), How.LOOKED_UP, row, code)
+
+    def _digest_like(self, row: Row, delivery: _Delivery) -> bytes:
+        """The delivery's digest under the key that made the row's: keys rotate while rows live on."""
+        if row.digest_key_id == delivery.digest_key_id:
+            return delivery.digest
+        key = self._keyring.key(Purpose.DIGEST, row.digest_key_id)
+        return b"" if key is None else envelope.digest(delivery.payment, key)
+
+    # --- Recovery ----------------------------------------------------------------------------------------------------
+
+    async def reconcile(self, *, older_than_ms: int = LEFT_TO_THE_RETRY_MS) -> Mapping[str, State]:
+        """Look up every row that is in doubt, or whose owner is dead. Returns the rows it saw, and where they stand.
+
+        Sends nothing, ever.
+        """
+        seen: dict[str, State] = {}
+        for row in await self._store.unsettled(claimed_before_ms=self._clock() - older_than_ms):
+            seen[row.id] = await self._reconcile_one(row)
+        return seen
+
+    async def _reconcile_one(self, row: Row) -> State:
+        if row.state is State.RUNNING:
+            if self._clock() < row.lease_until_ms:
+                return row.state
+            processor = self._processors.get(row.processor)
+            # What the dead owner sent may be on its way: judge by the lease that it had, not by the next.
+            found = None if processor is None else self._conclude(await self._look_up(processor, row), processor, row)
+            taken = await self._take_over(row)
+            if taken is None:
+                return row.state
+            row, result = taken, found if found is not None else Unknown("the processor is not configured")
+        else:
+            processor = self._processors.get(row.processor)
+            if processor is None:
+                return row.state
+            result = self._conclude(await self._look_up(processor, row), processor, row)
+            if isinstance(result, Unknown):
+                return row.state
+        answer = await self._record(row, result, self._instances[row.instance_id], How.LOOKED_UP)
+        state = row.state if answer.row is None else answer.row.state
+        self._log("settled", charge_id=row.id, state=state, by="reconcile")
+        return state
+
+    async def settle(self, row: Row, *, captured: bool, by: str) -> Answer | None:
+        """Say what a person found out about a row, where no look-up can. None where the row is not unsettled."""
+        if row.state is State.RUNNING and self._clock() >= row.lease_until_ms:
+            taken = await self._take_over(row)
+            row = row if taken is None else taken
+        elif row.state is not State.IN_DOUBT:
+            return None
+        result: Approved | NotFound = Approved() if captured else NotFound()
+        answer = await self._record(row, result, self._instances[row.instance_id], How.LOOKED_UP, settled_by=by)
+        self._log("settled", charge_id=row.id, state=_state(answer), by="operator")
+        return answer
+
+    # --- Drain -------------------------------------------------------------------------------------------------------
+
+    @property
+    def is_draining(self) -> bool:
+        """Whether new payments are refused because the process ends."""
+        return self._draining
+
+    @property
+    def at_work(self) -> int:
+        """How many deliveries are being worked on."""
+        return len(self._work)
+
+    async def drain(self) -> None:
+        """Refuse new payments from now on, and wait until all work is done."""
+        self._draining = True
+        while self._work:
+            await asyncio.wait(self._work.values())
+
+    # --- Making things -----------------------------------------------------------------------------------------------
+
+    @property
+    def _lease_ms(self) -> int:
+        return int((self._limits.processor_timeout_s + self._limits.lease_s) * 1000)
+
+    def _give_rate_back(self, instance: Instance) -> None:
+        bucket = self._rates.get(instance.id)
+        if bucket is not None:
+            bucket.give_back()
+
+    def _note(self, row: Row | None, event: str, at_ms: int, request_id: str) -> None:
+        if row is not None:
+            self._store.note(Note(row.id, at_ms, str(event), request_id))
+
+    def _purchase(self, payment: Payment, instance: Instance, idempotency_key: str) -> Purchase:
+        details = payment.details
+        controls = details.controls if self._processors[instance.processor].traits.controls else {}
+        return Purchase(
+            idempotency_key=idempotency_key,
+            instance=instance.unique_name,
+            transaction_id=payment.transaction_id,
+            instrument=payment.instrument,
+            money=payment.money if isinstance(payment, Charge) else None,
+            reference=details.reference,
+            description=details.description,
+            metadata=details.metadata,
+            ach=details.ach,
+            controls=controls,
+        )
+
+    def _row(self, delivery: _Delivery, id_: str, now_ms: int) -> Row:
+        payment, instance = delivery.payment, delivery.instance
+        instrument = payment.instrument
+        fingerprint_key = self._keyring.active(Purpose.FINGERPRINT)
+        is_card = isinstance(instrument, Card)
+        return Row(
+            id=id_,
+            instance_id=instance.id,
+            transaction_id=payment.transaction_id,
+            method=payment.method,
+            state=State.RUNNING,
+            digest=delivery.digest,
+            digest_key_id=delivery.digest_key_id,
+            owner=self._owner,
+            fence=1,
+            lease_until_ms=now_ms + self._lease_ms,
+            processor=instance.processor,
+            idempotency_key=identifier.idempotency_key(self._keyring.installation, instance.id, payment.transaction_id),
+            kind="card" if is_card else "bank",
+            brand=instrument.pan.brand if isinstance(instrument, Card) else None,
+            bin=instrument.pan.bin if isinstance(instrument, Card) else "",
+            last4=instrument.last4,
+            fingerprint=envelope.fingerprint(instrument, instance.id, fingerprint_key),
+            fingerprint_key_id=fingerprint_key.id,
+            amount_minor=payment.money.minor if isinstance(payment, Charge) else None,
+            currency=payment.money.currency.code if isinstance(payment, Charge) else None,
+            reference=payment.details.reference,
+            confirmation_number=(
+                identifier.confirmation_number(self._randomness) if isinstance(payment, Charge) else None
+            ),
+            token_id=None,
+            request_id=delivery.request_id,
+            claimed_at_ms=now_ms,
+        )
+
+    def _vaulted(self, row: Row, payment: Payment, *, is_active: bool) -> Vaulted:
+        token_id = row.token_id or new_id("tok", now_ms=row.claimed_at_ms, randomness=self._randomness)
+        place = Place("vault", row.instance_id, token_id, "sealed")
+        sealed, key_id = self._keyring.seal(payment.instrument, place)
+        return Vaulted(
+            token_id=token_id,
+            instance_id=row.instance_id,
+            is_active=is_active,
+            kind=row.kind,
+            brand=row.brand,
+            bin=row.bin,
+            last4=row.last4,
+            sealed=sealed,
+            key_id=key_id,
+            fingerprint=row.fingerprint,
+            fingerprint_key_id=row.fingerprint_key_id,
+            created_at_ms=row.claimed_at_ms,
+        )
+
+
+class Bucket:
+    """A token bucket: `per_s` a second, `burst` at once. Its clock is the caller's."""
+
+    def __init__(self, per_s: float, burst: float) -> None:
+        self.per_s = per_s
+        self._burst = burst
+        self._left = burst
+        self._at_ms: int | None = None
+
+    def take(self, now_ms: int) -> bool:
+        """Take one if there is one."""
+        if self._at_ms is not None:
+            self._left = min(self._burst, self._left + max(0, now_ms - self._at_ms) / 1000 * self.per_s)
+        self._at_ms = now_ms
+        if self._left < 1:
+            return False
+        self._left -= 1
+        return True
+
+    def give_back(self) -> None:
+        """Undo a take."""
+        self._left = min(self._burst, self._left + 1)
+
+
+def _not_permitted(caller: Caller, payment: Payment) -> Code | None:
+    """Method, operation, and a charge that also saves: that needs the permission to tokenize."""
+    is_permitted = (
+        caller.may(payment.method)
+        and payment.details.operation == "sale"
+        and (isinstance(payment, Tokenize) or not payment.save_card or caller.may(Method.TOKENIZE))
+    )
+    return None if is_permitted else ErrorCode.NOT_PERMITTED
+
+
+def _state(answer: Answer) -> str | None:
+    return None if answer.row is None else answer.row.state.value
+
+
+def _replay(row: Row) -> Answer:
+    if row.reply_status is None or row.reply_body is None:
+        raise LookupError("a terminal row has no reply")
+    return Answer(Reply(row.reply_status, row.reply_body), How.REPLAYED, row, row.error_code)
+
+
+def success_parameters(row: Row, result: Approved) -> dict[str, str]:
+    """Return what the IVR gets as `PayConnector_*`. Strings only, and only what is known."""
+    charged = "approved" if row.kind == "card" else "submitted"
+    known = {
+        "status": "saved" if row.method is Method.TOKENIZE else charged,
+        **_instrument_parameters(row),
+        "authorization_code": result.authorization_code,
+        "confirmation_number": row.confirmation_number,
+        "token_id": row.token_id if row.method is Method.CHARGE else None,
+        "avs_result": result.avs_result,
+        "cvv_result": result.cvv_result,
+        "reference": row.reference,
+    }
+    return {name: value for name, value in known.items() if value is not None}
+
+
+def declined_parameters(row: Row, result: Declined) -> dict[str, str]:
+    """Return what the IVR gets of a decline."""
+    known = {
+        "status": "declined",
+        **_instrument_parameters(row),
+        "avs_result": result.avs_result,
+        "cvv_result": result.cvv_result,
+        "reference": row.reference,
+    }
+    return {name: value for name, value in known.items() if value is not None}
+
+
+def _instrument_parameters(row: Row) -> dict[str, str | None]:
+    if row.kind == "bank":
+        return {"bank_last4": row.last4}
+    return {"card_brand": row.brand, "card_last4": row.last4}

@@ -1,0 +1,268 @@
+"""The home: a directory that holds one installation, and the one place where its parts are put together.
+
+    config.toml     settings
+    kek             the key-encrypting key (development; `doctor` says so)
+    ledger.db       ledger, vault and registry
+    sandbox.db      the sandbox processor's own book
+    lock            held by whoever may write
+    control.sock    where a running server takes administrative acts
+
+One process at a time may write, and holds the lock: `serve`, or a command for as long as it runs. A command
+that finds the lock taken asks the server. This is the composition root: nothing else names a concrete store,
+processor or provider.
+"""
+
+import fcntl
+import os
+import secrets
+import sqlite3
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NoReturn
+
+from generic_connector.administration import Administration
+from generic_connector.connector import Connector, Limits
+from generic_connector.custody.file import FileKek, make_kek_file
+from generic_connector.identifier import Randomness, new_id
+from generic_connector.identity import Directory
+from generic_connector.journal import version_warning
+from generic_connector.keyring import Keyring, make_keys
+from generic_connector.ports import Clock, KekProvider, Log, Processor, ProcessorContext
+from generic_connector.processors import find_processor
+from generic_connector.settings import CONFIG_FILE, Settings, default_config, load_settings
+from generic_connector.stores.sqlite import SqliteStore, find_any, open_sqlite
+
+HOME_VARIABLE = "GENERIC_CONNECTOR_HOME"
+CONTROL_SOCKET = "control.sock"
+EXIT_COMMIT_FAILED = 70
+
+
+class HomeError(Exception):
+    """The home cannot be used as it is. Says what to do."""
+
+
+class HomeLockedError(HomeError):
+    """Another process holds the lock: a server, or a command that is about to end."""
+
+
+def wall_clock() -> int:
+    """Return milliseconds since 1970, UTC."""
+    return time.time_ns() // 1_000_000
+
+
+def system_randomness(count: int) -> bytes:
+    """Return random bytes from the operating system."""
+    return secrets.token_bytes(count)
+
+
+# --- Making ----------------------------------------------------------------------------------------------------------
+
+
+def make_home(home: Path, *, database: str | None = None, kek: str | None = None) -> list[str]:
+    """Make what is missing of a home: config, KEK, database. Returns what was made. Never overwrites."""
+    home.mkdir(parents=True, exist_ok=True, mode=0o700)
+    made: list[str] = []
+    with locked(home):
+        config = home / CONFIG_FILE
+        if not config.exists():
+            config.write_text(_config(database, kek))
+            config.chmod(0o600)
+            made.append(CONFIG_FILE)
+        settings = load_settings(home)
+        kek_path = _path_of(settings.kek, "file", home, "kek")
+        database_path = _path_of(settings.database, "sqlite", home, "database")
+        if not kek_path.exists():
+            if database_path.exists():
+                raise HomeError(
+                    f"{database_path} is there but its KEK is not: restore {kek_path}; a new KEK would open nothing"
+                )
+            make_kek_file(kek_path)
+            made.append(kek_path.name)
+        if not database_path.exists():
+            made.append(database_path.name)
+        store = open_sqlite(database_path, _end_without_log)
+        try:
+            _found(store, FileKek(kek_path))
+        finally:
+            store.close()
+    return made
+
+
+def _found(store: SqliteStore, kek: KekProvider) -> None:
+    """Give a new database its installation id and its keys."""
+    try:
+        store.installation()
+    except LookupError:
+        now_ms = wall_clock()
+        store.found(new_id("in", now_ms=now_ms, randomness=system_randomness), now_ms)
+    if not store.keys():
+        make_keys(store, kek, system_randomness, wall_clock())
+
+
+def _config(database: str | None, kek: str | None) -> str:
+    text = default_config()
+    for name, value in (("database", database), ("kek", kek)):
+        if value is not None:
+            default = Settings.model_fields[name].default
+            text = text.replace(f'# {name} = "{default}"', f'{name} = "{value}"')
+    return text
+
+
+def _path_of(url: str, scheme: str, home: Path, setting: str) -> Path:
+    """The path of a `scheme:path` setting. Relative paths are in the home."""
+    found, _colon, path = url.partition(":")
+    if found != scheme or not path:
+        raise HomeError(f"the setting {setting} is not of a kind that this version has: use {scheme}:PATH")
+    return home / path.removeprefix("//")
+
+
+def _end_without_log(_error: BaseException) -> NoReturn:
+    os._exit(EXIT_COMMIT_FAILED)
+
+
+# --- The lock --------------------------------------------------------------------------------------------------------
+
+
+@contextmanager
+def locked(home: Path) -> Iterator[None]:
+    """Hold the home's lock. Raises `HomeLockedError` at once where another process has it.
+
+    The kernel lets go of it with the process, however that ends: who gets it knows that no earlier owner lives.
+    """
+    if not home.is_dir():
+        raise HomeError(f"there is no home at {home}: run `generic-connector init --home {home}`")
+    descriptor = os.open(home / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise HomeLockedError(f"{home} is in use by another process: a SQLite home has one server") from None
+        yield
+    finally:
+        os.close(descriptor)
+
+
+# --- Putting it together ---------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Installation:
+    """The parts of a home, put together. Whoever has it holds the lock."""
+
+    home: Path
+    settings: Settings
+    store: SqliteStore
+    keyring: Keyring
+    processors: Mapping[str, Processor]
+    directory: Directory
+    connector: Connector
+    administration: Administration
+    clock: Clock
+    randomness: Randomness
+    log: Log
+
+    async def close(self) -> None:
+        """Let go of processors and files."""
+        for processor in self.processors.values():
+            await processor.close()
+        self.store.close()
+
+
+def database_path(home: Path, settings: Settings) -> Path:
+    """Return where the database is."""
+    return _path_of(settings.database, "sqlite", home, "database")
+
+
+def kek_path(home: Path, settings: Settings) -> Path:
+    """Return where the KEK is."""
+    return _path_of(settings.kek, "file", home, "kek")
+
+
+async def assemble(
+    home: Path,
+    settings: Settings,
+    log: Log,
+    *,
+    clock: Clock = wall_clock,
+    randomness: Randomness = system_randomness,
+    processors: Mapping[str, Processor] | None = None,
+) -> Installation:
+    """Return the installation of a home, opened, with the leases of earlier boots ended. The caller holds the lock.
+
+    `processors` are added to the configured ones, for tests and demonstrations.
+    """
+    path = database_path(home, settings)
+    if not path.exists():
+        raise HomeError(f"there is no database at {path}: run `generic-connector init --home {home}`")
+    warning = version_warning()
+    if warning is not None:
+        log("sqlite", version=sqlite3.sqlite_version, reason=warning)
+
+    def end(error: BaseException) -> NoReturn:
+        log("commit_failed", error=type(error).__name__)
+        os._exit(EXIT_COMMIT_FAILED)
+
+    kek = FileKek(kek_path(home, settings))
+    store = open_sqlite(path, end)
+    keyring = Keyring(store, kek, randomness)
+    directory = Directory(store, keyring, clock)
+    available = {**_make_processors(home, settings, clock), **(processors or {})}
+    owner = new_id("boot", now_ms=clock(), randomness=randomness)
+    connector = Connector(
+        store=store,
+        keyring=keyring,
+        processors=available,
+        instances=directory.instances,
+        clock=clock,
+        randomness=randomness,
+        owner=owner,
+        log=log,
+        limits=Limits(
+            processor_timeout_s=settings.processor_timeout,
+            look_up_timeout_s=settings.look_up_timeout,
+            payments_at_once_max=settings.payments_at_once,
+        ),
+    )
+    await store.void_leases(but_of=owner)
+    return Installation(
+        home=home,
+        settings=settings,
+        store=store,
+        keyring=keyring,
+        processors=available,
+        directory=directory,
+        connector=connector,
+        administration=Administration(
+            registry=store,
+            keyring=keyring,
+            directory=directory,
+            connector=connector,
+            processors=available,
+            find_rows=lambda id_: find_any(store.journal.connection, id_),
+            clock=clock,
+            randomness=randomness,
+            log=log,
+        ),
+        clock=clock,
+        randomness=randomness,
+        log=log,
+    )
+
+
+def _make_processors(home: Path, settings: Settings, clock: Clock) -> dict[str, Processor]:
+    """The sandbox, and what config.toml names."""
+    configured = {"sandbox": {"use": "sandbox"}, **settings.processors}
+    return {
+        name: find_processor(options.get("use", name))(
+            ProcessorContext(
+                name=name,
+                options={key: value for key, value in options.items() if key != "use"},
+                home=home,
+                clock=clock,
+            )
+        )
+        for name, options in configured.items()
+    }

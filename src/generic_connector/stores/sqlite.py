@@ -1,0 +1,504 @@
+"""The SQLite store: ledger, vault and registry in one file, behind the journal.
+
+A claim is the whole of at-most-once: the unique index on (instance, transaction_id) lets one row in. `executemany`
+cannot tell who won, so a batch first selects the keys that it brings, inside the writer's transaction, and inserts the
+rest. What finishes a row is an update that names the fence and the states it may come from; an update that touches
+nothing lost.
+"""
+
+import sqlite3
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import fields, replace
+from importlib.resources import files
+from operator import attrgetter
+from pathlib import Path
+from typing import NoReturn
+
+from generic_connector.envelope import Purpose
+from generic_connector.instance import Dialect, Instance, Mode
+from generic_connector.journal import Journal
+from generic_connector.ledger import Event, Row, State, advance
+from generic_connector.payment import Method
+from generic_connector.ports import (
+    AccessToken,
+    Act,
+    Claimed,
+    Credential,
+    Existing,
+    Note,
+    Settlement,
+    StoreUnavailableError,
+    Vaulted,
+    WrappedKey,
+)
+
+NOTES_PER_ROW_MAX = 64
+"""A history longer than this is an attack or a loop, and tells nothing more."""
+
+
+def migrations() -> Sequence[str]:
+    """Return the schema's scripts in their order."""
+    folder = files(__package__) / "schema"
+    return [script.read_text() for script in sorted(folder.iterdir(), key=lambda script: script.name)]
+
+
+def open_sqlite(path: Path, end: Callable[[BaseException], NoReturn]) -> "SqliteStore":
+    """Return the store of a file, made or brought up to date if need be."""
+    return SqliteStore(Journal(path, migrations(), end))
+
+
+# --- Rows and columns ------------------------------------------------------------------------------------------------
+
+_ROW = [field.name for field in fields(Row)]
+_ROW_VALUES = attrgetter(*(f"{name}.value" if name in {"method", "state"} else name for name in _ROW))
+_VAULTED = [field.name for field in fields(Vaulted)]
+_VAULTED_VALUES = attrgetter(*_VAULTED)
+
+
+def _insert(table: str, columns: Sequence[str]) -> str:
+    return f"INSERT INTO {table} ({', '.join(columns)}) VALUES ({', '.join('?' * len(columns))})"  # noqa: S608 - names are ours
+
+
+_INSERT_ROW = _insert("ledger", _ROW)
+_INSERT_VAULTED = _insert("vault", _VAULTED)
+_SELECT_ROW = f"SELECT {', '.join(_ROW)} FROM ledger"  # noqa: S608 - names are ours
+_FIND = f"{_SELECT_ROW} WHERE instance_id = ? AND transaction_id = ?"
+_METHOD, _STATE = _ROW.index("method"), _ROW.index("state")
+
+
+def row_of(values: Sequence[object]) -> Row:
+    """Return the ledger row of a line of the table."""
+    columns = list(values)
+    columns[_METHOD], columns[_STATE] = Method(str(columns[_METHOD])), State(str(columns[_STATE]))
+    return Row(**dict(zip(_ROW, columns, strict=True)))  # type: ignore[arg-type]  # STRICT tables keep the types
+
+
+def find_any(connection: sqlite3.Connection, id_: str) -> list[Row]:
+    """Return the rows that a person may mean by an id: of a charge, token, transaction or request."""
+    return [
+        row_of(line)
+        for line in connection.execute(
+            f"{_SELECT_ROW} WHERE id = :id OR transaction_id = :id OR request_id = :id OR token_id = :id"  # noqa: S608 - names are ours
+            " OR id IN (SELECT row_id FROM note WHERE request_id = :id) ORDER BY id LIMIT 20",
+            {"id": id_},
+        )
+    ]
+
+
+# --- Batches ---------------------------------------------------------------------------------------------------------
+
+
+_KEYS_AT_ONCE = 32
+_SELECT_KEYS = [
+    "SELECT instance_id, transaction_id FROM ledger WHERE (instance_id, transaction_id) IN (VALUES "  # noqa: S608 - marks only
+    + ", ".join(["(?, ?)"] * count)
+    + ")"
+    for count in range(_KEYS_AT_ONCE + 1)
+]
+# SQLite uses a partial index only where the query repeats its condition word for word; `INDEXED BY` fails where it does
+# not, and a claim must not read the whole ledger.
+_IN_DOUBT = "ledger INDEXED BY ledger_unsettled WHERE state IN ('running', 'in_doubt') AND state = 'in_doubt'"
+_ANY_IN_DOUBT = f"SELECT EXISTS (SELECT 1 FROM {_IN_DOUBT})"  # noqa: S608 - ours
+_DUPLICATE = (
+    f"SELECT id FROM {_IN_DOUBT} AND instance_id = ? AND fingerprint = ?"  # noqa: S608 - ours
+    " AND amount_minor = ? AND currency = ? LIMIT 1"
+)
+_Claim = tuple[Row, Vaulted | None]
+
+
+def _claim(connection: sqlite3.Connection, claims: Sequence[_Claim]) -> Sequence[Claimed | Existing]:
+    taken: set[tuple[int, str]] = set()
+    keys = [(row.instance_id, row.transaction_id) for row, _vaulted in claims]
+    for start in range(0, len(keys), _KEYS_AT_ONCE):
+        some = keys[start : start + _KEYS_AT_ONCE]
+        taken.update(connection.execute(_SELECT_KEYS[len(some)], [part for key in some for part in key]))
+    (in_doubt,) = connection.execute(_ANY_IN_DOUBT).fetchone()
+    rows: list[Row] = []
+    vault: list[Vaulted] = []
+    results: list[Claimed | Existing | None] = []
+    for key, (row, vaulted) in zip(keys, claims, strict=True):
+        if key in taken:
+            results.append(None)
+            continue
+        taken.add(key)
+        duplicate = _possible_duplicate(connection, row) if in_doubt else None
+        rows.append(row if duplicate is None else replace(row, possible_duplicate_of=duplicate))
+        if vaulted is not None:
+            vault.append(vaulted)
+        results.append(Claimed(duplicate))
+    connection.executemany(_INSERT_ROW, map(_ROW_VALUES, rows))
+    connection.executemany(_INSERT_VAULTED, map(_VAULTED_VALUES, vault))
+    return [
+        Existing(row_of(connection.execute(_FIND, key).fetchone())) if result is None else result
+        for key, result in zip(keys, results, strict=True)
+    ]
+
+
+def _possible_duplicate(connection: sqlite3.Connection, row: Row) -> str | None:
+    if row.amount_minor is None:
+        return None
+    found = connection.execute(_DUPLICATE, (row.instance_id, row.fingerprint, row.amount_minor, row.currency))
+    return next((id_ for (id_,) in found), None)
+
+
+_RECORD = """
+UPDATE ledger SET state = ?, recorded_at_ms = ?, sent_at_ms = coalesce(?, sent_at_ms), authorization_code = ?,
+    processor_reference = ?, error_code = ?, settled_by = ?, reply_status = ?, reply_body = ?
+WHERE id = ? AND fence = ? AND state = ?
+"""
+
+
+def _record(connection: sqlite3.Connection, settlements: Sequence[Settlement]) -> Sequence[bool]:
+    return [_record_one(connection, settlement) for settlement in settlements]
+
+
+def _record_one(connection: sqlite3.Connection, settlement: Settlement) -> bool:
+    """One by one: each must know whether it won. The edge is looked up for the state that the settlement saw."""
+    row = settlement.row
+    state = advance(row.state, settlement.event)
+    done = connection.execute(
+        _RECORD,
+        (
+            state.value,
+            settlement.recorded_at_ms,
+            settlement.sent_at_ms,
+            settlement.authorization_code,
+            settlement.processor_reference,
+            settlement.error_code,
+            settlement.settled_by,
+            settlement.reply_status,
+            settlement.reply_body,
+            row.id,
+            row.fence,
+            row.state.value,
+        ),
+    )
+    if done.rowcount == 1 and row.token_id is not None:
+        if state is State.APPROVED:
+            connection.execute("UPDATE vault SET is_active = 1 WHERE token_id = ?", (row.token_id,))
+        elif state.is_terminal:
+            connection.execute("DELETE FROM vault WHERE token_id = ? AND is_active = 0", (row.token_id,))
+    return done.rowcount == 1
+
+
+_NOTE = f"INSERT INTO note SELECT ?, ?, ?, ? WHERE (SELECT count(*) FROM note WHERE row_id = ?) < {NOTES_PER_ROW_MAX}"  # noqa: S608 - a number
+
+
+def _note(connection: sqlite3.Connection, notes: Sequence[Note]) -> Sequence[None]:
+    connection.executemany(_NOTE, [(n.row_id, n.at_ms, n.event, n.request_id, n.row_id) for n in notes])
+    return [None] * len(notes)
+
+
+_TakeOver = tuple[Row, str, int, int]
+
+
+def _take_over(connection: sqlite3.Connection, attempts: Sequence[_TakeOver]) -> Sequence[Row | None]:
+    return [_take_over_one(connection, *attempt) for attempt in attempts]
+
+
+def _take_over_one(
+    connection: sqlite3.Connection, row: Row, owner: str, lease_until_ms: int, now_ms: int
+) -> Row | None:
+    advance(row.state, Event.TAKE_OVER)
+    done = connection.execute(
+        "UPDATE ledger SET owner = ?, fence = fence + 1, lease_until_ms = ?"
+        " WHERE id = ? AND fence = ? AND state = ? AND lease_until_ms <= ?",
+        (owner, lease_until_ms, row.id, row.fence, row.state.value, now_ms),
+    )
+    return replace(row, owner=owner, fence=row.fence + 1, lease_until_ms=lease_until_ms) if done.rowcount else None
+
+
+# --- The store -------------------------------------------------------------------------------------------------------
+
+
+class SqliteStore:
+    """`ports.Store` and `ports.Registry` on one SQLite file."""
+
+    def __init__(self, journal: Journal) -> None:
+        self.journal = journal
+        self._connection = journal.connection
+
+    def close(self) -> None:
+        """Commit what is queued, and close the file."""
+        self.journal.close()
+
+    # --- Ledger and vault ---
+
+    async def find(self, instance_id: int, transaction_id: str) -> Row | None:
+        """Return the row of a transaction."""
+        line = self._connection.execute(_FIND, (instance_id, transaction_id)).fetchone()
+        return None if line is None else row_of(line)
+
+    async def claim(self, row: Row, vaulted: Vaulted | None) -> Claimed | Existing:
+        """Insert a row, with its token where it has one, unless the transaction has a row already."""
+        try:
+            return await self.journal.submit(_claim, (row, vaulted))
+        except sqlite3.Error as error:
+            raise StoreUnavailableError(type(error).__name__) from error
+
+    async def holds(self, row: Row) -> bool:
+        """Whether the row still is running under this owner and fence."""
+        found = self._connection.execute(
+            "SELECT 1 FROM ledger WHERE id = ? AND fence = ? AND owner = ? AND state = 'running'",
+            (row.id, row.fence, row.owner),
+        ).fetchone()
+        return found is not None
+
+    async def take_over(self, row: Row, *, owner: str, lease_until_ms: int, now_ms: int) -> Row | None:
+        """Make a running row whose lease is over this owner's, under the next fence; None where another was quicker."""
+        return await self.journal.submit(_take_over, (row, owner, lease_until_ms, now_ms))
+
+    async def record(self, settlement: Settlement) -> bool:
+        """Take the edge, if the row still stands where the settlement says under the same fence."""
+        return await self.journal.submit(_record, settlement)
+
+    async def unsettled(self, *, claimed_before_ms: int) -> Sequence[Row]:
+        """Return the rows that are running or in doubt and were claimed before then, oldest first."""
+        return [
+            row_of(line)
+            for line in self._connection.execute(
+                f"{_SELECT_ROW} WHERE state IN ('running', 'in_doubt') AND claimed_at_ms <= ? ORDER BY id",
+                (claimed_before_ms,),
+            )
+        ]
+
+    async def void_leases(self, *, but_of: str) -> int:
+        """End the leases of all other owners: whoever holds the home's lock knows that they are dead."""
+        return self.journal.run(
+            lambda connection: (
+                connection.execute(
+                    "UPDATE ledger SET lease_until_ms = 0"
+                    " WHERE state = 'running' AND owner <> ? AND lease_until_ms > 0",
+                    (but_of,),
+                ).rowcount
+            )
+        )
+
+    def note(self, note: Note) -> None:
+        """Add to a history with the next commit."""
+        self.journal.submit_unwaited(_note, note)
+
+    # --- Registry ---
+
+    def installation(self) -> str:
+        """Return the installation's id. Raises `LookupError` before `found`."""
+        line = self._connection.execute("SELECT id FROM installation").fetchone()
+        if line is None:
+            raise LookupError("the database belongs to no installation yet")
+        return str(line[0])
+
+    def found(self, installation: str, now_ms: int) -> None:
+        """Give a new database its installation's id."""
+        self.journal.run(
+            lambda connection: connection.execute("INSERT INTO installation VALUES (?, ?)", (installation, now_ms))
+        )
+
+    def instances(self) -> Sequence[Instance]:
+        """Return all instances, oldest first."""
+        return [
+            Instance(
+                id=id_,
+                unique_name=unique_name,
+                username=username,
+                mode=Mode(mode),
+                allow=frozenset(map(Method, allow.split())),
+                processor=processor,
+                dialect=Dialect(dialect),
+                enabled=bool(enabled),
+                require_cvv=bool(require_cvv),
+                save_card_on_charge=bool(save_card_on_charge),
+                rate_per_s=rate_per_s,
+            )
+            for (
+                id_,
+                unique_name,
+                username,
+                mode,
+                allow,
+                processor,
+                dialect,
+                enabled,
+                require_cvv,
+                save_card_on_charge,
+                rate_per_s,
+            ) in self._connection.execute(
+                "SELECT id, unique_name, username, mode, allow, processor, dialect, enabled, require_cvv,"
+                " save_card_on_charge, rate_per_s FROM instance ORDER BY id"
+            )
+        ]
+
+    def credentials(self) -> Sequence[Credential]:
+        """Return all credentials that are valid, oldest first."""
+        return [
+            Credential(
+                instance_id=instance_id,
+                kind=kind,
+                hash=hash_,
+                key_id=key_id,
+                created_at_ms=created_at_ms,
+            )
+            for instance_id, kind, hash_, key_id, created_at_ms in self._connection.execute(
+                "SELECT instance_id, kind, hash, key_id, created_at_ms FROM credential ORDER BY created_at_ms"
+            )
+        ]
+
+    def access_tokens(self) -> Sequence[AccessToken]:
+        """Return all access tokens, oldest first."""
+        return [
+            AccessToken(
+                id=id_,
+                instance_id=instance_id,
+                scopes=tuple(scopes.split()),
+                issued_at_ms=issued_at_ms,
+                expires_at_ms=expires_at_ms,
+                revoked_at_ms=revoked_at_ms,
+            )
+            for id_, instance_id, scopes, issued_at_ms, expires_at_ms, revoked_at_ms in self._connection.execute(
+                "SELECT id, instance_id, scopes, issued_at_ms, expires_at_ms, revoked_at_ms"
+                " FROM access_token ORDER BY id"
+            )
+        ]
+
+    def keys(self) -> Sequence[WrappedKey]:
+        """Return all keys, oldest first."""
+        return [
+            WrappedKey(
+                id=id_,
+                purpose=Purpose(purpose),
+                wrapped=wrapped,
+                kek_id=kek_id,
+                is_active=bool(is_active),
+                created_at_ms=created_at_ms,
+                seals=seals,
+            )
+            for id_, purpose, wrapped, kek_id, is_active, created_at_ms, seals in self._connection.execute(
+                "SELECT id, purpose, wrapped, kek_id, is_active, created_at_ms, seals FROM key ORDER BY id"
+            )
+        ]
+
+    def add_instance(self, instance: Instance, credentials: Sequence[Credential], act: Act) -> None:
+        """Add an instance with its first credentials."""
+
+        def work(connection: sqlite3.Connection) -> None:
+            connection.execute(
+                "INSERT INTO instance VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                (
+                    instance.id,
+                    instance.unique_name,
+                    instance.username,
+                    instance.mode.value,
+                    " ".join(sorted(instance.allow)),
+                    instance.processor,
+                    instance.dialect.value,
+                    instance.enabled,
+                    instance.require_cvv,
+                    instance.save_card_on_charge,
+                    instance.rate_per_s,
+                    act.at_ms,
+                ),
+            )
+            _add_credentials(connection, credentials)
+            _keep(connection, act)
+
+        self.journal.run(work)
+
+    def set_enabled(self, instance_id: int, act: Act, *, enabled: bool) -> None:
+        """Enable or disable an instance."""
+
+        def work(connection: sqlite3.Connection) -> None:
+            connection.execute("UPDATE instance SET enabled = ? WHERE id = ?", (enabled, instance_id))
+            _keep(connection, act)
+
+        self.journal.run(work)
+
+    def replace_credentials(self, instance_id: int, kind: str, credentials: Sequence[Credential], act: Act) -> None:
+        """Make these the only valid credentials of that kind."""
+
+        def work(connection: sqlite3.Connection) -> None:
+            connection.execute("DELETE FROM credential WHERE instance_id = ? AND kind = ?", (instance_id, kind))
+            _add_credentials(connection, credentials)
+            _keep(connection, act)
+
+        self.journal.run(work)
+
+    def add_access_token(self, token: AccessToken, act: Act) -> None:
+        """Remember an access token."""
+
+        def work(connection: sqlite3.Connection) -> None:
+            connection.execute(
+                "INSERT INTO access_token VALUES (?, ?, ?, ?, ?, ?)",
+                (
+                    token.id,
+                    token.instance_id,
+                    " ".join(token.scopes),
+                    token.issued_at_ms,
+                    token.expires_at_ms,
+                    token.revoked_at_ms,
+                ),
+            )
+            _keep(connection, act)
+
+        self.journal.run(work)
+
+    def revoke_access_token(self, token_id: str, act: Act) -> None:
+        """Revoke an access token. The first revocation counts."""
+
+        def work(connection: sqlite3.Connection) -> None:
+            connection.execute(
+                "UPDATE access_token SET revoked_at_ms = coalesce(revoked_at_ms, ?) WHERE id = ?",
+                (act.at_ms, token_id),
+            )
+            _keep(connection, act)
+
+        self.journal.run(work)
+
+    def add_keys(self, keys: Sequence[WrappedKey], act: Act) -> None:
+        """Add wrapped keys."""
+
+        def work(connection: sqlite3.Connection) -> None:
+            connection.executemany(
+                "INSERT INTO key VALUES (?, ?, ?, ?, ?, ?, ?)",
+                [
+                    (
+                        k.id,
+                        k.purpose.value,
+                        k.wrapped,
+                        k.kek_id,
+                        k.is_active,
+                        k.created_at_ms,
+                        k.seals,
+                    )
+                    for k in keys
+                ],
+            )
+            _keep(connection, act)
+
+        self.journal.run(work)
+
+    def reserve_seals(self, key_id: int, seals: int) -> int:
+        """Reserve that many seals of a key, durably; return how many are reserved in all."""
+
+        def work(connection: sqlite3.Connection) -> int:
+            connection.execute("UPDATE key SET seals = seals + ? WHERE id = ?", (seals, key_id))
+            (reserved,) = connection.execute("SELECT seals FROM key WHERE id = ?", (key_id,)).fetchone()
+            return int(reserved)
+
+        return self.journal.run(work)
+
+    def keep(self, act: Act) -> None:
+        """Keep an act that changed nothing else here."""
+        self.journal.run(lambda connection: _keep(connection, act))
+
+
+def _add_credentials(connection: sqlite3.Connection, credentials: Iterable[Credential]) -> None:
+    connection.executemany(
+        "INSERT INTO credential VALUES (?, ?, ?, ?, ?)",
+        [(c.instance_id, c.kind, c.hash, c.key_id, c.created_at_ms) for c in credentials],
+    )
+
+
+def _keep(connection: sqlite3.Connection, act: Act) -> None:
+    connection.execute(
+        "INSERT INTO act VALUES (?, ?, ?, ?, ?)",
+        (act.at_ms, act.actor, act.action, act.target, act.result),
+    )

@@ -1,0 +1,152 @@
+"""Telemetry: what the gateway tells its operators, as events on stderr and as metrics. Nothing else leaves.
+
+An event is one line of JSON: a time, a name, and fields whose names are on the allow-list. Values are ids,
+codes, counts, durations, a brand and four digits. A field that is not on the list is dropped and its name is
+told, so that a careless call shows in tests and never in a log. What other libraries log passes through the
+same gate: their texts lose every digit, their tracebacks keep types and places and lose messages, source
+values and locals.
+
+Metrics are Prometheus's. They are served on the management listener only.
+"""
+
+import json
+import logging
+import sys
+import traceback
+from datetime import UTC, datetime
+from types import TracebackType
+from typing import TextIO
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+
+from generic_connector.ports import Clock
+from generic_connector.scrub import blot, scrub
+
+FIELDS = frozenset(
+    {
+        "request_id", "instance", "mode", "method", "transaction_id", "charge_id", "state", "how", "code", "may_retry",
+        "status", "brand", "last4", "ms", "processor", "why", "error", "where", "by", "in_doubt", "credential", "address",
+        "reason", "action", "target", "actor", "logger", "level", "text", "count", "seconds", "version", "home", "signal", "left",
+        "token_id", "result", "dropped",
+    }
+)  # fmt: skip
+
+_FRAMES_MAX = 12
+_LEVELS = {"debug": 10, "info": 20, "warning": 30, "error": 40}
+_LEVEL_OF = {
+    "error": 40, "error_after_claim": 40, "commit_failed": 40, "store_unavailable": 40, "fence_lost": 30,
+    "possible_duplicate": 30, "processor_unknown": 30, "refused_credential": 30, "throttled": 30, "log": 30,
+}  # fmt: skip
+_PAYMENT_SECONDS = (0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 9.5, 20, 45, 60)
+
+
+class EventLog:
+    """`ports.Log` on a stream. `level` is the least that is written: debug, info, warning or error."""
+
+    def __init__(self, stream: TextIO, clock: Clock, level: str = "info") -> None:
+        self._stream = stream
+        self._clock = clock
+        self._least = _LEVELS[level]
+
+    def __call__(self, event: str, **fields: str | float | None) -> None:
+        """Write one event. Fields that are None are left out."""
+        if _LEVEL_OF.get(event, 20) < self._least:
+            return
+        now_ms = self._clock()
+        at = datetime.fromtimestamp(now_ms / 1000, UTC).strftime("%Y-%m-%dT%H:%M:%S")
+        line: dict[str, object] = {"at": f"{at}.{now_ms % 1000:03}Z", "event": event}
+        for name, value in fields.items():
+            if value is None:
+                continue
+            if name in FIELDS:
+                line[name] = value
+            else:
+                line["dropped"] = name
+        self._stream.write(scrub(json.dumps(line)) + "\n")
+        self._stream.flush()
+
+
+# --- What other libraries say ----------------------------------------------------------------------------------------
+
+
+class _Gate(logging.Handler):
+    """Passes other libraries' log records on as events, without their digits."""
+
+    def __init__(self, log: EventLog) -> None:
+        super().__init__(logging.WARNING)
+        self._log = log
+
+    def emit(self, record: logging.LogRecord) -> None:
+        error, where = None, None
+        if record.exc_info is not None and record.exc_info[0] is not None:
+            error, where = record.exc_info[0].__name__, places(record.exc_info[2])
+        text = blot(record.msg if isinstance(record.msg, str) else type(record.msg).__name__)
+        self._log("log", logger=record.name, level=record.levelname.lower(), text=text, error=error, where=where)
+
+
+def places(trace: TracebackType | None) -> str:
+    """Return where an exception came from: file, line and function of each frame, innermost last. No values."""
+    frames = traceback.extract_tb(trace)[-_FRAMES_MAX:]
+    return " > ".join(f"{frame.filename.rpartition('/')[2]}:{frame.lineno} {frame.name}" for frame in frames)
+
+
+def gate_other_logs(log: EventLog) -> None:
+    """Send every other logger's warnings, and what ends the process or a thread, through the gate. Once per process."""
+    logging.lastResort = None
+    root = logging.getLogger()
+    root.handlers = [_Gate(log)]
+    root.setLevel(logging.WARNING)
+    for name in ("uvicorn", "uvicorn.error", "uvicorn.access", "uvicorn.asgi", "asyncio", "httpx", "httpcore"):
+        logger = logging.getLogger(name)
+        logger.handlers, logger.propagate = [], True
+        logger.setLevel(logging.WARNING)
+
+    def excepthook(kind: type[BaseException], _error: BaseException, trace: TracebackType | None) -> None:
+        log("error", error=kind.__name__, where=places(trace))
+
+    sys.excepthook = excepthook
+
+
+# --- Metrics ---------------------------------------------------------------------------------------------------------
+
+
+class Metrics:
+    """The gateway's metrics, in a registry of their own. Labels are few and bounded: never an id, never an instance."""
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+        self._payments = Counter(
+            "generic_connector_payments",
+            "Deliveries answered, by method, outcome code (ok where none) and how the answer came about.",
+            ["method", "code", "how"],
+            registry=self.registry,
+        )
+        self._seconds = Histogram(
+            "generic_connector_payment_seconds",
+            "From the request's body to its answer.",
+            registry=self.registry,
+            buckets=_PAYMENT_SECONDS,
+        )
+        self._refused = Counter(
+            "generic_connector_refused_requests",
+            "Requests that were no payment, by error code.",
+            ["code"],
+            registry=self.registry,
+        )
+        self.at_work = Gauge(
+            "generic_connector_payments_at_work", "Payments being worked on now.", registry=self.registry
+        )
+        self._counters: dict[tuple[str, str, str], Counter] = {}
+
+    def payment(self, method: str, code: str, how: str, seconds: float) -> None:
+        """Count a delivery that was answered."""
+        key = (method, code, how)
+        counter = self._counters.get(key)
+        if counter is None:
+            counter = self._counters[key] = self._payments.labels(*key)
+        counter.inc()
+        self._seconds.observe(seconds)
+
+    def refused(self, code: str) -> None:
+        """Count a request that was no payment."""
+        self._refused.labels(code).inc()
