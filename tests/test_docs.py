@@ -61,6 +61,11 @@ PORTS = ("8443", "9090")
 RUN_DOCUMENTS = [document for document in DOCUMENTS if BLOCK.search(document.read_text())]
 
 
+def _path() -> str:
+    """Our own commands first; last a stand-in for curl, which the guides use and a fresh machine may not have."""
+    return f"{Path(sys.executable).parent}:{os.environ['PATH']}:{ROOT / 'tests' / 'stand_ins'}"
+
+
 class Shell:
     """One bash, fed command by command. Ports and captured words are put in and taken out on the way."""
 
@@ -71,7 +76,7 @@ class Shell:
         self._process = subprocess.Popen(
             ["bash", "--noprofile", "--norc"],  # noqa: S607 - whatever bash there is
             cwd=directory,
-            env={**environment, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}", "HOME": str(directory)},
+            env={**environment, "PATH": _path(), "HOME": str(directory)},
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,

@@ -7,9 +7,11 @@ act that changes something is kept in the transaction that makes the change, and
 An act that cannot be done raises `RefusedError`, whose text says what is wrong and what to do next.
 """
 
+import asyncio
+from calendar import monthrange
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Protocol
 
 from generic_connector.connector import LEFT_TO_THE_RETRY_MS, Connector
 from generic_connector.envelope import Purpose, credential_hash
@@ -21,15 +23,49 @@ from generic_connector.ledger import Row
 from generic_connector.payment import DeclineCode, Method
 from generic_connector.ports import AccessToken, Act, Clock, Credential, Log, Processor, Registry
 from generic_connector.processors.sandbox import FaultKind, SandboxProcessor
+from generic_connector.scrub import scrub
 
 Arguments = Mapping[str, Any]  # JSON, checked field by field by the act that takes it
 Result = Any  # JSON
 Finder = Callable[[str], Sequence[Row]]
 """Finds the rows that a person may mean by an id."""
 
+
+class Purger(Protocol):
+    """Deletes ledger rows and pending tokens, as far as they are past their time."""
+
+    def __call__(self, rows: Sequence[str], pending: Sequence[str], *, before_ms: int, act: Act | None) -> "Purged":
+        """Delete them in one commit."""
+        ...
+
+
+class Purged(Protocol):
+    """How much was deleted."""
+
+    @property
+    def rows(self) -> int:
+        """Ledger rows."""
+        ...
+
+    @property
+    def notes(self) -> int:
+        """Lines of their histories."""
+        ...
+
+    @property
+    def pending(self) -> int:
+        """Tokens whose charge did not keep them."""
+        ...
+
+
 PASSWORDS_VALID_MAX = 2
 TOKEN_LIFE_S_MAX = 366 * 86_400
 DELAY_MS_MAX = 60_000
+RETENTION_MONTHS = 13
+RETENTION_MS_MIN = 86_400_000
+"""A row younger than this may still have to answer a retry."""
+PURGED_AT_ONCE = 50
+"""A commit of this size holds up no payment."""
 
 
 class RefusedError(Exception):
@@ -48,6 +84,7 @@ class Administration:
         connector: Connector,
         processors: Mapping[str, Processor],
         find_rows: Finder,
+        purge: Purger,
         clock: Clock,
         randomness: Randomness,
         log: Log,
@@ -58,6 +95,7 @@ class Administration:
         self._connector = connector
         self._processors = processors
         self._find_rows = find_rows
+        self._purge = purge
         self._clock = clock
         self._randomness = randomness
         self._log = log
@@ -75,6 +113,7 @@ class Administration:
             "reconcile settle": self._reconcile_settle,
             "sandbox fault": self._sandbox_fault,
             "sandbox clear": self._sandbox_clear,
+            "vault purge": self._vault_purge,
         }
 
     async def do(self, name: str, arguments: Arguments, actor: str) -> Result:
@@ -104,7 +143,7 @@ class Administration:
 
     def _new_instance(self, arguments: Arguments) -> Instance:
         name = str(arguments["unique_name"])
-        if not is_unique_name(name):
+        if not is_unique_name(name) or scrub(name) != name:
             raise RefusedError(
                 f"an instance's name is letters, digits, '_', '.' and '-', {NAME_CHARS_MAX} at most: choose another"
             )
@@ -261,7 +300,7 @@ class Administration:
         return [{"id": id_, "state": state.value} for id_, state in seen.items()]
 
     async def _reconcile_settle(self, arguments: Arguments, actor: str) -> Result:
-        id_, captured, reason = str(arguments["id"]), bool(arguments["captured"]), str(arguments["reason"])
+        id_, captured, reason = str(arguments["id"]), bool(arguments["captured"]), scrub(str(arguments["reason"]))
         rows = [row for row in self._find_rows(id_) if row.method is Method.CHARGE]
         if len(rows) != 1:
             raise RefusedError("no charge, or more than one, has this id: give the charge id (ch_...) that logs show")
@@ -270,6 +309,25 @@ class Administration:
         if answer is None or answer.row is None:
             raise RefusedError(f"{rows[0].id} is {rows[0].state.value}, and not in doubt: there is nothing to settle")
         return {"id": answer.row.id, "state": answer.row.state.value, "settled_by": act.actor, "reason": reason}
+
+    # --- What has been kept long enough ------------------------------------------------------------------------------
+
+    async def _vault_purge(self, arguments: Arguments, actor: str) -> Result:
+        """Delete what the command found: it searches with a connection of its own, so that nobody waits for that."""
+        before_ms, rows, pending = int(arguments["before_ms"]), list(arguments["rows"]), list(arguments["pending"])
+        if before_ms > self._clock() - RETENTION_MS_MIN:
+            raise RefusedError(
+                "rows of the last day may still have to answer retries: purge what is older, --older-than 13M"
+            )
+        act: Act | None = self._act(actor, "vault purge", f"before {iso(before_ms)}")
+        total = {"rows": 0, "notes": 0, "pending": 0}
+        for start in range(0, max(len(rows), len(pending)), PURGED_AT_ONCE):
+            some = slice(start, start + PURGED_AT_ONCE)
+            purged = self._purge(rows[some], pending[some], before_ms=before_ms, act=act)
+            total = {name: count + getattr(purged, name) for name, count in total.items()}
+            act = None
+            await asyncio.sleep(0)
+        return total
 
     # --- The sandbox -------------------------------------------------------------------------------------------------
 
@@ -295,6 +353,14 @@ class Administration:
         if not isinstance(sandbox, SandboxProcessor):
             raise RefusedError("the sandbox processor is not in use here: remove [processors.sandbox] from config.toml")
         return sandbox
+
+
+def months_before(now_ms: int, months: int) -> int:
+    """Return the same moment so many months ago; the month's last day where it has no such day."""
+    now = datetime.fromtimestamp(now_ms / 1000, UTC)
+    year, month = divmod(now.year * 12 + now.month - 1 - months, 12)
+    day = min(now.day, monthrange(year, month + 1)[1])
+    return int(now.replace(year=year, month=month + 1, day=day).timestamp() * 1000)
 
 
 def iso(ms: int) -> str:

@@ -13,8 +13,8 @@ processor or provider.
 """
 
 import fcntl
+import json
 import os
-import secrets
 import sqlite3
 import time
 from collections.abc import Iterator, Mapping
@@ -55,7 +55,7 @@ def wall_clock() -> int:
 
 def system_randomness(count: int) -> bytes:
     """Return random bytes from the operating system."""
-    return secrets.token_bytes(count)
+    return os.urandom(count)
 
 
 # --- Making ----------------------------------------------------------------------------------------------------------
@@ -68,8 +68,9 @@ def make_home(home: Path, *, database: str | None = None, kek: str | None = None
     with locked(home):
         config = home / CONFIG_FILE
         if not config.exists():
-            config.write_text(_config(database, kek))
-            config.chmod(0o600)
+            text = _config(home, database, kek)  # refuses what cannot be used before anything is written
+            with os.fdopen(os.open(config, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+                file.write(text)
             made.append(CONFIG_FILE)
         settings = load_settings(home)
         kek_path = _path_of(settings.kek, "file", home, "kek")
@@ -102,12 +103,13 @@ def _found(store: SqliteStore, kek: KekProvider) -> None:
         make_keys(store, kek, system_randomness, wall_clock())
 
 
-def _config(database: str | None, kek: str | None) -> str:
+def _config(home: Path, database: str | None, kek: str | None) -> str:
     text = default_config()
-    for name, value in (("database", database), ("kek", kek)):
+    for name, scheme, value in (("database", "sqlite", database), ("kek", "file", kek)):
         if value is not None:
+            _path_of(value, scheme, home, name)
             default = Settings.model_fields[name].default
-            text = text.replace(f'# {name} = "{default}"', f'{name} = "{value}"')
+            text = text.replace(f'# {name} = "{default}"', f"{name} = {json.dumps(value)}")  # quoted as TOML quotes
     return text
 
 
@@ -242,6 +244,7 @@ async def assemble(
             connector=connector,
             processors=available,
             find_rows=lambda id_: find_any(store.journal.connection, id_),
+            purge=store.purge,
             clock=clock,
             randomness=randomness,
             log=log,

@@ -14,6 +14,7 @@ import asyncio
 import contextlib
 import ctypes
 import gc
+import os
 import resource
 import signal
 import socket
@@ -43,6 +44,10 @@ class BadTlsError(Exception):
     """The certificate, key or client CA cannot be used. Says which."""
 
 
+class AddressError(Exception):
+    """The address cannot be listened on. Says which, why, and what to do."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Listener:
     """Where and how to listen. Without a certificate: plain HTTP, which only loopback may have."""
@@ -64,21 +69,45 @@ def tls_context(listener: Listener) -> ssl.SSLContext | None:
     context.set_ciphers("ECDHE+AESGCM:ECDHE+CHACHA20")
     context.options |= ssl.OP_NO_RENEGOTIATION
     try:
-        context.load_cert_chain(listener.certificate, listener.key)
+        # An empty password: a key that needs one is refused, where OpenSSL would ask the terminal for it.
+        context.load_cert_chain(listener.certificate, listener.key, password="")
     except (OSError, ssl.SSLError) as error:
-        raise BadTlsError(f"the certificate or its key cannot be used: {type(error).__name__}") from None
+        raise BadTlsError(
+            f"the certificate or its key cannot be used ({type(error).__name__}): give PEM files that belong together, "
+            "the certificate with its chain, the key without a password"
+        ) from None
     if listener.client_ca is not None:
         try:
             context.load_verify_locations(listener.client_ca)
         except (OSError, ssl.SSLError) as error:
-            raise BadTlsError(f"the client CA cannot be used: {type(error).__name__}") from None
+            raise BadTlsError(f"the client CA cannot be used ({type(error).__name__}): give a PEM file") from None
         context.verify_mode = ssl.CERT_REQUIRED
     return context
+
+
+def listen(host: str, port: int) -> list[socket.socket]:
+    """Return sockets that listen on every address of a host, on one port; 0 is a free one. Raises `AddressError`."""
+    bound: list[socket.socket] = []
+    try:
+        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+        for family, _type, _protocol, _name, (address, *_rest) in dict.fromkeys(found):
+            bound.append(socket.create_server((str(address), port), family=family, backlog=_MANY_CONNECTIONS))
+            bound[-1].setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # a reply is two writes
+            port = port or bound[0].getsockname()[1]
+    except OSError as error:
+        for one in bound:
+            one.close()
+        why = error.strerror if isinstance(error, socket.gaierror) else os.strerror(error.errno or 0)
+        raise AddressError(
+            f"{host} port {port} cannot be listened on ({why}): choose another, or end what uses it"
+        ) from None
+    return bound
 
 
 def make_gateway(parts: Installation, metrics: Metrics) -> Gateway:
     """Return the ASGI application of an installation."""
     settings = parts.settings
+    metrics.at_work.set_function(lambda: parts.connector.at_work)
     return Gateway(
         connector=parts.connector,
         directory=parts.directory,
@@ -90,6 +119,7 @@ def make_gateway(parts: Installation, metrics: Metrics) -> Gateway:
             processors=parts.processors,
             clock=parts.clock,
             randomness=parts.randomness,
+            log=parts.log,
         ),
         log=parts.log,
         metrics=metrics,
@@ -104,11 +134,13 @@ async def serve(parts: Installation, listener: Listener, announce: Callable[[str
     _keep_memory_private()
     metrics = Metrics()
     context = tls_context(listener)
+    sockets = listen(listener.host, listener.port)
+    beside = [] if listener.management is None else listen(*listener.management)
     server = _Server(uvicorn_config(make_gateway(parts, metrics), listener, context, parts.settings), parts)
     control = await serve_control(parts.home / CONTROL_SOCKET, parts.administration, parts.log)
-    management = _management(listener, metrics)
     housekeeping = asyncio.create_task(_reconcile_now_and_then(parts))
-    others = [] if management is None else [asyncio.create_task(management.serve())]
+    management = _management(listener, metrics)
+    others = [] if management is None else [asyncio.create_task(management.serve(beside))]
     _freeze_garbage()
 
     def ready() -> None:
@@ -118,7 +150,7 @@ async def serve(parts: Installation, listener: Listener, announce: Callable[[str
 
     server.ready = ready
     try:
-        await server.serve()
+        await server.serve(sockets)
     finally:
         housekeeping.cancel()
         if management is not None:
@@ -157,7 +189,7 @@ class _Server(uvicorn.Server):
         super().__init__(config)
         self.ready: Callable[[], None] = lambda: None
         self._parts = parts
-        self._stop: asyncio.Event = asyncio.Event()
+        self.servers = []  # a signal may come before uvicorn listens
 
     @property
     def port(self) -> int:
@@ -192,8 +224,8 @@ class _Server(uvicorn.Server):
         for connection in list(connections):
             connection.shutdown()
         deadline = asyncio.get_running_loop().time() + self._parts.settings.drain_timeout
-        while (connections or not drained.done()) and asyncio.get_running_loop().time() < deadline:
-            await asyncio.sleep(_STEP_S)  # noqa: ASYNC110 - uvicorn tells nobody when a connection ends
+        while (connections or not drained.done()) and asyncio.get_running_loop().time() < deadline:  # noqa: ASYNC110 - uvicorn has no event
+            await asyncio.sleep(_STEP_S)
         for connection in list(connections):
             connection.transport.abort()
         drained.cancel()

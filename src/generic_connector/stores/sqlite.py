@@ -8,7 +8,7 @@ nothing lost.
 
 import sqlite3
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import fields, replace
+from dataclasses import dataclass, fields, replace
 from importlib.resources import files
 from operator import attrgetter
 from pathlib import Path
@@ -73,30 +73,38 @@ def row_of(values: Sequence[object]) -> Row:
     return Row(**dict(zip(_ROW, columns, strict=True)))  # type: ignore[arg-type]  # STRICT tables keep the types
 
 
+_FIND_ANY = [
+    f"{_SELECT_ROW} WHERE {condition} ORDER BY id LIMIT 20"
+    for condition in (
+        "id = :id",
+        "(instance_id, transaction_id) IN (SELECT id, :id FROM instance)",
+        "request_id = :id OR token_id = :id OR id IN (SELECT row_id FROM note WHERE request_id = :id)",
+    )
+]
+"""The first two use an index; only what they do not know makes the third read the whole ledger."""
+
+
 def find_any(connection: sqlite3.Connection, id_: str) -> list[Row]:
     """Return the rows that a person may mean by an id: of a charge, token, transaction or request."""
-    return [
-        row_of(line)
-        for line in connection.execute(
-            f"{_SELECT_ROW} WHERE id = :id OR transaction_id = :id OR request_id = :id OR token_id = :id"  # noqa: S608 - names are ours
-            " OR id IN (SELECT row_id FROM note WHERE request_id = :id) ORDER BY id LIMIT 20",
-            {"id": id_},
-        )
-    ]
+    for query in _FIND_ANY:
+        lines = connection.execute(query, {"id": id_}).fetchall()
+        if lines:
+            return [row_of(line) for line in lines]
+    return []
 
 
 # --- Batches ---------------------------------------------------------------------------------------------------------
 
 
 _KEYS_AT_ONCE = 32
+# A join and not `IN (VALUES ...)`, which SQLite answers by reading the whole table.
 _SELECT_KEYS = [
-    "SELECT instance_id, transaction_id FROM ledger WHERE (instance_id, transaction_id) IN (VALUES "  # noqa: S608 - marks only
-    + ", ".join(["(?, ?)"] * count)
-    + ")"
+    f"WITH wanted (instance_id, transaction_id) AS (VALUES {', '.join(['(?, ?)'] * count)})"  # noqa: S608 - marks only
+    " SELECT l.instance_id, l.transaction_id FROM wanted AS w CROSS JOIN ledger AS l"
+    " WHERE l.instance_id = w.instance_id AND l.transaction_id = w.transaction_id"
     for count in range(_KEYS_AT_ONCE + 1)
 ]
-# SQLite uses a partial index only where the query repeats its condition word for word; `INDEXED BY` fails where it does
-# not, and a claim must not read the whole ledger.
+# The partial index serves only a query that says its condition word for word.
 _IN_DOUBT = "ledger INDEXED BY ledger_unsettled WHERE state IN ('running', 'in_doubt') AND state = 'in_doubt'"
 _ANY_IN_DOUBT = f"SELECT EXISTS (SELECT 1 FROM {_IN_DOUBT})"  # noqa: S608 - ours
 _DUPLICATE = (
@@ -208,77 +216,14 @@ def _take_over_one(
     return replace(row, owner=owner, fence=row.fence + 1, lease_until_ms=lease_until_ms) if done.rowcount else None
 
 
-# --- The store -------------------------------------------------------------------------------------------------------
+# --- What anybody may read -------------------------------------------------------------------------------------------
 
 
-class SqliteStore:
-    """`ports.Store` and `ports.Registry` on one SQLite file."""
+class SqliteReader:
+    """The registry, to read: on the writer's connection, or beside it on one of `journal.read_only`."""
 
-    def __init__(self, journal: Journal) -> None:
-        self.journal = journal
-        self._connection = journal.connection
-
-    def close(self) -> None:
-        """Commit what is queued, and close the file."""
-        self.journal.close()
-
-    # --- Ledger and vault ---
-
-    async def find(self, instance_id: int, transaction_id: str) -> Row | None:
-        """Return the row of a transaction."""
-        line = self._connection.execute(_FIND, (instance_id, transaction_id)).fetchone()
-        return None if line is None else row_of(line)
-
-    async def claim(self, row: Row, vaulted: Vaulted | None) -> Claimed | Existing:
-        """Insert a row, with its token where it has one, unless the transaction has a row already."""
-        try:
-            return await self.journal.submit(_claim, (row, vaulted))
-        except sqlite3.Error as error:
-            raise StoreUnavailableError(type(error).__name__) from error
-
-    async def holds(self, row: Row) -> bool:
-        """Whether the row still is running under this owner and fence."""
-        found = self._connection.execute(
-            "SELECT 1 FROM ledger WHERE id = ? AND fence = ? AND owner = ? AND state = 'running'",
-            (row.id, row.fence, row.owner),
-        ).fetchone()
-        return found is not None
-
-    async def take_over(self, row: Row, *, owner: str, lease_until_ms: int, now_ms: int) -> Row | None:
-        """Make a running row whose lease is over this owner's, under the next fence; None where another was quicker."""
-        return await self.journal.submit(_take_over, (row, owner, lease_until_ms, now_ms))
-
-    async def record(self, settlement: Settlement) -> bool:
-        """Take the edge, if the row still stands where the settlement says under the same fence."""
-        return await self.journal.submit(_record, settlement)
-
-    async def unsettled(self, *, claimed_before_ms: int) -> Sequence[Row]:
-        """Return the rows that are running or in doubt and were claimed before then, oldest first."""
-        return [
-            row_of(line)
-            for line in self._connection.execute(
-                f"{_SELECT_ROW} WHERE state IN ('running', 'in_doubt') AND claimed_at_ms <= ? ORDER BY id",
-                (claimed_before_ms,),
-            )
-        ]
-
-    async def void_leases(self, *, but_of: str) -> int:
-        """End the leases of all other owners: whoever holds the home's lock knows that they are dead."""
-        return self.journal.run(
-            lambda connection: (
-                connection.execute(
-                    "UPDATE ledger SET lease_until_ms = 0"
-                    " WHERE state = 'running' AND owner <> ? AND lease_until_ms > 0",
-                    (but_of,),
-                ).rowcount
-            )
-        )
-
-    def note(self, note: Note) -> None:
-        """Add to a history with the next commit."""
-        self.journal.submit_unwaited(_note, note)
-
-    # --- Registry ---
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self._connection = connection
 
     def installation(self) -> str:
         """Return the installation's id. Raises `LookupError` before `found`."""
@@ -286,12 +231,6 @@ class SqliteStore:
         if line is None:
             raise LookupError("the database belongs to no installation yet")
         return str(line[0])
-
-    def found(self, installation: str, now_ms: int) -> None:
-        """Give a new database its installation's id."""
-        self.journal.run(
-            lambda connection: connection.execute("INSERT INTO installation VALUES (?, ?)", (installation, now_ms))
-        )
 
     def instances(self) -> Sequence[Instance]:
         """Return all instances, oldest first."""
@@ -375,6 +314,208 @@ class SqliteStore:
                 "SELECT id, purpose, wrapped, kek_id, is_active, created_at_ms, seals FROM key ORDER BY id"
             )
         ]
+
+
+@dataclass(frozen=True, slots=True)
+class Tokens:
+    """How many tokens of one kind an instance has."""
+
+    instance: str
+    kind: str
+    brand: str | None
+    is_active: bool
+    count: int
+
+
+def count_tokens(connection: sqlite3.Connection) -> list[Tokens]:
+    """Return how many tokens there are, by instance, kind, brand, and whether they are active."""
+    return [
+        Tokens(instance, kind, brand, bool(is_active), count)
+        for instance, kind, brand, is_active, count in connection.execute(
+            "SELECT unique_name, kind, brand, is_active, count(*) FROM vault JOIN instance ON instance.id = instance_id"
+            " GROUP BY 1, 2, 3, 4 ORDER BY 1, 2, 3, 4 DESC"
+        )
+    ]
+
+
+def count_states(connection: sqlite3.Connection) -> dict[State, int]:
+    """Return how many ledger rows there are in each state."""
+    return {State(state): count for state, count in connection.execute("SELECT state, count(*) FROM ledger GROUP BY 1")}
+
+
+def token_times(connection: sqlite3.Connection) -> tuple[int | None, int | None]:
+    """Return when the oldest and the newest token were made."""
+    oldest, newest = connection.execute("SELECT min(created_at_ms), max(created_at_ms) FROM vault").fetchone()
+    return oldest, newest
+
+
+def find_vaulted(connection: sqlite3.Connection, token_id: str) -> Vaulted | None:
+    """Return a token's entry in the vault, sealed as it is."""
+    line = connection.execute(f"SELECT {', '.join(_VAULTED)} FROM vault WHERE token_id = ?", (token_id,)).fetchone()  # noqa: S608 - names are ours
+    if line is None:
+        return None
+    entry = dict(zip(_VAULTED, line, strict=True))
+    return Vaulted(**{**entry, "is_active": bool(entry["is_active"])})
+
+
+def notes_of(connection: sqlite3.Connection, row_id: str) -> list[Note]:
+    """Return a transaction's history, oldest first."""
+    return [
+        Note(*line)
+        for line in connection.execute(
+            "SELECT row_id, at_ms, event, request_id FROM note WHERE row_id = ? ORDER BY at_ms, rowid", (row_id,)
+        )
+    ]
+
+
+def unsettled_rows(connection: sqlite3.Connection, *, claimed_before_ms: int) -> list[Row]:
+    """Return the rows that are running or in doubt and were claimed before then, oldest first."""
+    return [
+        row_of(line)
+        for line in connection.execute(
+            f"{_SELECT_ROW} INDEXED BY ledger_unsettled WHERE state IN ('running', 'in_doubt')"
+            " AND claimed_at_ms <= ? ORDER BY id",
+            (claimed_before_ms,),
+        )
+    ]
+
+
+def schema_version(connection: sqlite3.Connection) -> int:
+    """Return how many migrations the database has had."""
+    (applied,) = connection.execute("SELECT coalesce(max(number), 0) FROM migration").fetchone()
+    return int(applied)
+
+
+def claimed_first_and_last(connection: sqlite3.Connection) -> tuple[int | None, int | None]:
+    """Return when the ledger's first row and the latest of its last rows were claimed."""
+    first = connection.execute("SELECT claimed_at_ms FROM ledger ORDER BY rowid LIMIT 1").fetchone()
+    last = connection.execute(
+        "SELECT max(claimed_at_ms) FROM (SELECT claimed_at_ms FROM ledger ORDER BY rowid DESC LIMIT 100)"
+    ).fetchone()
+    return (None if first is None else first[0]), last[0]
+
+
+# --- What has been kept long enough ----------------------------------------------------------------------------------
+
+_PAST = "state NOT IN ('running', 'in_doubt') AND coalesce(recorded_at_ms, claimed_at_ms) < :before_ms"
+# A token and the charge that it was saved with are named in the same millisecond: the ids share their twelve letters of
+# time, so the charge is found through its primary index.
+_LEFT_PENDING = """
+is_active = 0 AND NOT EXISTS (
+    SELECT 1 FROM ledger
+    WHERE id BETWEEN 'ch_' || substr(vault.token_id, 5, 12) AND 'ch_' || substr(vault.token_id, 5, 12) || 'z'
+    AND ledger.token_id = vault.token_id AND state IN ('running', 'in_doubt', 'approved'))
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Purged:
+    """How many ledger rows, lines of their history, and pending tokens are past their time, or were deleted."""
+
+    rows: int = 0
+    notes: int = 0
+    pending: int = 0
+
+
+def count_past(connection: sqlite3.Connection, before_ms: int) -> Purged:
+    """Return what a purge would delete."""
+    before = {"before_ms": before_ms}
+    return Purged(
+        *(
+            connection.execute(f"SELECT count(*) FROM {what}", before).fetchone()[0]  # noqa: S608 - ours
+            for what in (
+                f"ledger WHERE {_PAST}",
+                f"note WHERE row_id IN (SELECT id FROM ledger WHERE {_PAST})",  # noqa: S608 - ours
+                f"vault WHERE {_LEFT_PENDING}",
+            )
+        )
+    )
+
+
+def some_past(connection: sqlite3.Connection, before_ms: int, count: int) -> tuple[list[str], list[str]]:
+    """Return some ids of ledger rows, and of pending tokens, that a purge would delete; oldest first."""
+    rows = connection.execute(
+        f"SELECT id FROM ledger WHERE {_PAST} ORDER BY rowid LIMIT :count",  # noqa: S608 - ours
+        {"before_ms": before_ms, "count": count},
+    )
+    pending = connection.execute(f"SELECT token_id FROM vault WHERE {_LEFT_PENDING} LIMIT ?", (count,))  # noqa: S608 - ours
+    return [id_ for (id_,) in rows], [id_ for (id_,) in pending]
+
+
+# --- The store -------------------------------------------------------------------------------------------------------
+
+
+class SqliteStore(SqliteReader):
+    """`ports.Store` and `ports.Registry` on one SQLite file."""
+
+    def __init__(self, journal: Journal) -> None:
+        super().__init__(journal.connection)
+        self.journal = journal
+
+    def close(self) -> None:
+        """Commit what is queued, and close the file."""
+        self.journal.close()
+
+    # --- Ledger and vault ---
+
+    async def find(self, instance_id: int, transaction_id: str) -> Row | None:
+        """Return the row of a transaction."""
+        try:
+            line = self._connection.execute(_FIND, (instance_id, transaction_id)).fetchone()
+        except sqlite3.Error as error:
+            raise StoreUnavailableError(type(error).__name__) from error
+        return None if line is None else row_of(line)
+
+    async def claim(self, row: Row, vaulted: Vaulted | None) -> Claimed | Existing:
+        """Insert a row, with its token where it has one, unless the transaction has a row already."""
+        try:
+            return await self.journal.submit(_claim, (row, vaulted))
+        except sqlite3.Error as error:
+            raise StoreUnavailableError(type(error).__name__) from error
+
+    async def holds(self, row: Row) -> bool:
+        """Whether the row still is running under this owner and fence."""
+        found = self._connection.execute(
+            "SELECT 1 FROM ledger WHERE id = ? AND fence = ? AND owner = ? AND state = 'running'",
+            (row.id, row.fence, row.owner),
+        ).fetchone()
+        return found is not None
+
+    async def take_over(self, row: Row, *, owner: str, lease_until_ms: int, now_ms: int) -> Row | None:
+        """Make a running row whose lease is over this owner's, under the next fence; None where another was quicker."""
+        return await self.journal.submit(_take_over, (row, owner, lease_until_ms, now_ms))
+
+    async def record(self, settlement: Settlement) -> bool:
+        """Take the edge, if the row still stands where the settlement says under the same fence."""
+        return await self.journal.submit(_record, settlement)
+
+    async def unsettled(self, *, claimed_before_ms: int) -> Sequence[Row]:
+        """Return the rows that are running or in doubt and were claimed before then, oldest first."""
+        return unsettled_rows(self._connection, claimed_before_ms=claimed_before_ms)
+
+    async def void_leases(self, *, but_of: str) -> int:
+        """End the leases of all other owners: whoever holds the home's lock knows that they are dead."""
+        return self.journal.run(
+            lambda connection: (
+                connection.execute(
+                    "UPDATE ledger SET lease_until_ms = 0"
+                    " WHERE state = 'running' AND owner <> ? AND lease_until_ms > 0",
+                    (but_of,),
+                ).rowcount
+            )
+        )
+
+    def note(self, note: Note) -> None:
+        """Add to a history with the next commit."""
+        self.journal.submit_unwaited(_note, note)
+
+    # --- Registry ---
+
+    def found(self, installation: str, now_ms: int) -> None:
+        """Give a new database its installation's id."""
+        self.journal.run(
+            lambda connection: connection.execute("INSERT INTO installation VALUES (?, ?)", (installation, now_ms))
+        )
 
     def add_instance(self, instance: Instance, credentials: Sequence[Credential], act: Act) -> None:
         """Add an instance with its first credentials."""
@@ -483,11 +624,38 @@ class SqliteStore:
             (reserved,) = connection.execute("SELECT seals FROM key WHERE id = ?", (key_id,)).fetchone()
             return int(reserved)
 
+        try:
+            return self.journal.run(work)
+        except sqlite3.Error as error:
+            raise StoreUnavailableError(type(error).__name__) from error
+
+    def purge(self, rows: Sequence[str], pending: Sequence[str], *, before_ms: int, act: Act | None) -> Purged:
+        """Delete these rows with their histories, and these pending tokens, as far as they are past their time."""
+
+        def work(connection: sqlite3.Connection) -> Purged:
+            if act is not None:
+                _keep(connection, act)
+            purged = Purged()
+            for id_ in rows:
+                purged = _purge_row(connection, id_, before_ms, purged)
+            for id_ in pending:
+                done = connection.execute(f"DELETE FROM vault WHERE token_id = ? AND {_LEFT_PENDING}", (id_,))  # noqa: S608 - ours
+                purged = replace(purged, pending=purged.pending + done.rowcount)
+            return purged
+
         return self.journal.run(work)
 
     def keep(self, act: Act) -> None:
         """Keep an act that changed nothing else here."""
         self.journal.run(lambda connection: _keep(connection, act))
+
+
+def _purge_row(connection: sqlite3.Connection, id_: str, before_ms: int, purged: Purged) -> Purged:
+    done = connection.execute(f"DELETE FROM ledger WHERE id = :id AND {_PAST}", {"id": id_, "before_ms": before_ms})  # noqa: S608 - ours
+    if not done.rowcount:
+        return purged
+    notes = connection.execute("DELETE FROM note WHERE row_id = ?", (id_,))
+    return replace(purged, rows=purged.rows + 1, notes=purged.notes + notes.rowcount)
 
 
 def _add_credentials(connection: sqlite3.Connection, credentials: Iterable[Credential]) -> None:

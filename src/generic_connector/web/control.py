@@ -14,7 +14,7 @@ import json
 import os
 import socket
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +27,11 @@ _CREDENTIALS = struct.Struct("3i")
 
 
 class NoServerError(Exception):
-    """Nobody answers at the control socket."""
+    """Nobody listens at the control socket: nothing was asked."""
+
+
+class NoAnswerError(Exception):
+    """The server was asked and did not answer: the act may have been done, or not. Nothing asks again by itself."""
 
 
 async def serve_control(path: Path, administration: Administration, log: Log) -> asyncio.AbstractServer:
@@ -69,21 +73,24 @@ def _peer(writer: asyncio.StreamWriter) -> str:
     return f"uid {uid}"
 
 
-def ask(path: Path, act: str, arguments: dict[str, Any]) -> Any:  # noqa: ANN401 - JSON
-    """Ask the server behind a control socket. Raises `NoServerError`, or `RefusedError` with the server's words."""
+def ask(path: Path, act: str, arguments: Mapping[str, Any], timeout_s: float = _ANSWER_TIMEOUT_S) -> Any:  # noqa: ANN401 - JSON
+    """Ask the server behind a control socket. Raises `RefusedError` (its words), `NoServerError`, `NoAnswerError`."""
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
-        connection.settimeout(_ANSWER_TIMEOUT_S)
+        connection.settimeout(timeout_s)
         try:
             _in_its_directory(path, connection.connect)
-            connection.sendall(json.dumps({"act": act, "arguments": arguments}).encode() + b"\n")
+        except OSError as error:
+            raise NoServerError(f"no server listens at {path} ({type(error).__name__})") from None
+        try:
+            connection.sendall(json.dumps({"act": act, "arguments": dict(arguments)}).encode() + b"\n")
             with connection.makefile("rb") as lines:
-                answer = json.loads(lines.readline(LINE_BYTES_MAX) or b"{}")
-        except (OSError, ValueError) as error:
-            raise NoServerError(f"no server answers at {path} ({type(error).__name__})") from None
+                answer = json.loads(lines.readline() or b"{}")
+        except (OSError, ValueError):
+            answer = {}
     if "refused" in answer:
         raise RefusedError(answer["refused"])
     if "result" not in answer:
-        raise NoServerError(f"the server at {path} ended before it answered")
+        raise NoAnswerError("the server did not answer, so this may or may not be done: look before you ask again")
     return answer["result"]
 
 

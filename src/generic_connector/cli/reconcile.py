@@ -1,0 +1,91 @@
+"""`reconcile`: what became of payments whose answer was lost.
+
+It looks up and never sends: only the carrier's retry brings the card again. What no look-up can tell, a
+person finds out at the processor and says with `reconcile settle`.
+"""
+
+import time
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+
+import click
+
+from generic_connector.cli.acts import act
+from generic_connector.cli.options import Duration, example, home_option, json_option
+from generic_connector.cli.output import say, say_facts, say_json, say_table, words
+from generic_connector.ledger import State
+
+_EVERY_S = 60.0
+Seen = Sequence[Mapping[str, str]]
+
+
+@click.group(
+    "reconcile",
+    invoke_without_command=True,
+    epilog=example("reconcile --once", 'reconcile settle ch_... captured --reason "on the bank statement"'),
+)
+@click.option("--once", is_flag=True, help="Look once. Exit status 1 where something stays in doubt.")
+@click.option("--older-than", type=Duration(), default="2m", show_default=True, metavar="TIME", help="30s 15m 12h 90d")
+@home_option
+@json_option
+@click.pass_context
+def reconcile(context: click.Context, home: Path, older_than: int, *, once: bool, as_json: bool) -> None:
+    """Look up what became of unsettled payments.
+
+    Those that are in doubt, and those whose server died; every minute until Ctrl-C, or --once. Sends nothing, ever.
+    """
+    if context.invoked_subcommand is not None:
+        return
+    if as_json and not once:
+        raise click.UsageError("--json prints one document: give --once with it")
+    if once:
+        context.exit(_look_once(home, older_than, as_json=as_json))
+    _look_every_minute(home, older_than)
+
+
+def _look(home: Path, older_than_s: int) -> Seen:
+    seen: Seen = act(home, "reconcile", {"older_than_ms": older_than_s * 1000})
+    return seen
+
+
+def _look_once(home: Path, older_than_s: int, *, as_json: bool) -> int:
+    seen = _look(home, older_than_s)
+    if as_json:
+        say_json(seen)
+    else:
+        say_table(("id", "state"), [(one["id"], one["state"]) for one in seen], "nothing is unsettled")
+    in_doubt = [one["id"] for one in seen if one["state"] == State.IN_DOUBT]
+    if in_doubt and not as_json:
+        settle = "generic-connector reconcile settle ID captured|not-captured --reason TEXT"
+        say(f"\nFind out at the processor what became of each that is in doubt, then: {settle}")
+    return 1 if in_doubt else 0
+
+
+def _look_every_minute(home: Path, older_than_s: int) -> None:
+    try:
+        while True:
+            seen = _look(home, older_than_s)
+            states = [one["state"] for one in seen]
+            counts = words(f"{states.count(state)} {state}" for state in sorted(set(states)))
+            say(f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}   {counts or 'nothing is unsettled'}")
+            time.sleep(_EVERY_S)
+    except KeyboardInterrupt:
+        return
+
+
+@reconcile.command(
+    "settle", epilog=example('reconcile settle ch_... not-captured --reason "the acquirer has no such order"')
+)
+@click.argument("id_", metavar="ID")
+@click.argument("outcome", type=click.Choice(["captured", "not-captured"]))
+@click.option("--reason", metavar="TEXT", required=True, help="How you know. Kept with the transaction.")
+@home_option
+@json_option
+def settle(home: Path, id_: str, outcome: str, reason: str, *, as_json: bool) -> None:
+    """Say what became of a payment that no look-up can tell."""
+    settled = act(home, "reconcile settle", {"id": id_, "captured": outcome == "captured", "reason": reason})
+    if as_json:
+        say_json(settled)
+    else:
+        say_facts({name.replace("_", " "): value for name, value in settled.items()}, indent="")

@@ -1,0 +1,754 @@
+"""The command line alone: every command on a home where no server runs."""
+
+import json
+import os
+import pty
+import re
+import socket
+import sqlite3
+import struct
+import subprocess
+import sys
+import termios
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from fcntl import ioctl
+from pathlib import Path
+from threading import Thread, Timer
+
+import click
+import pytest
+
+from commanding import COMMAND, VISA, Done, done, judge, put, run, shown
+from generic_connector.administration import months_before
+from generic_connector.cli import acts, program
+from generic_connector.cli.options import Duration
+from generic_connector.home import HomeLockedError, locked, wall_clock
+from generic_connector.ledger import State
+from generic_connector.stores.sqlite import open_sqlite
+
+DAY_MS = 86_400_000
+NOUNS = {
+    "init": None,
+    "serve": None,
+    "instance": {"add", "list", "show", "disable", "enable", "rotate-password"},
+    "access-token": {"issue", "list", "revoke"},
+    "transaction": {"show"},
+    "sandbox": {"statement", "fault", "clear"},
+    "reconcile": {"settle"},
+    "vault": {"report", "purge", "show"},
+    "doctor": None,
+    "demo": None,
+}
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Path:
+    """A new home, without an instance."""
+    done(tmp_path / "home", "init")
+    return tmp_path / "home"
+
+
+@pytest.fixture
+def shop(home: Path) -> Path:
+    """A home with the instance Default."""
+    done(home, "instance", "add", "Default")
+    return home
+
+
+def commands(group: click.Group, words: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
+    """Yield every command and group, as it is typed."""
+    for name, command in group.commands.items():
+        yield (*words, name)
+        if isinstance(command, click.Group):
+            yield from commands(command, (*words, name))
+
+
+# --- The words -------------------------------------------------------------------------------------------------------
+
+
+def test_there_are_the_agreed_commands_and_no_others() -> None:
+    """Every agreed word is there, and nothing that is not ready yet."""
+    found = {
+        name: set(command.commands) if isinstance(command, click.Group) else None
+        for name, command in program.commands.items()
+    }
+
+    assert found == NOUNS
+
+
+@pytest.mark.parametrize("words", list(commands(program)), ids=" ".join)
+def test_help_teaches(words: tuple[str, ...]) -> None:
+    """Each command's help says what it is for, has `--home`, and (but for mere groups) an example that is typed so."""
+    result = run(None, *words, "--help")
+
+    assert result.status == 0
+    assert "--home DIR" in result.out
+    assert "Example:" in result.out or words[-1] in {"instance", "access-token", "transaction", "sandbox", "vault"}
+    for line in re.findall(r"^    generic-connector (.*)$", result.out, re.MULTILINE):
+        assert line.startswith(words[0])
+
+
+def test_home_is_taken_from_the_last_word_that_names_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """--home after the command beats the group's, which beats the program's, the environment and ./var."""
+    monkeypatch.chdir(tmp_path)
+    for name in ("var", "environment", "program", "group", "command"):
+        done(Path(name), "init")
+        done(Path(name), "instance", "add", name)
+
+    def named(*words: str) -> str:
+        result = run(None, *words, "--json")
+        return str(result.json[0]["unique_name"])
+
+    assert named("instance", "list") == "var"
+    monkeypatch.setenv("GENERIC_CONNECTOR_HOME", "environment")
+    assert named("instance", "list") == "environment"
+    assert named("--home", "program", "instance", "list") == "program"
+    assert named("--home", "program", "instance", "--home", "group", "list") == "group"
+    assert named("--home", "program", "instance", "--home", "group", "list", "--home", "command") == "command"
+
+
+@pytest.mark.parametrize(
+    ("typed", "seconds"), [("30s", 30), ("15m", 900), ("12h", 43_200), ("90d", 7_776_000), ("0s", 0)]
+)
+def test_durations(typed: str, seconds: int) -> None:
+    """Durations are a number and a unit."""
+    assert Duration().convert(typed, None, None) == seconds
+
+
+@pytest.mark.parametrize("typed", ["", "90", "d", "1.5h", "-1d", "90 d", "9999999d", "1w", "٩d"])
+def test_what_is_no_duration_is_a_usage_error(home: Path, typed: str) -> None:
+    """Anything else is refused as usage, and not repeated."""
+    result = run(home, "access-token", "issue", "--instance", "X", "--scope", "charge", "--expires-in", typed)
+
+    assert result.status == 2
+    assert "such as 30s, 15m, 12h or 90d" in result.err
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        (VISA,),
+        ("instance", VISA),
+        ("instance", "add", "X", VISA),
+        ("instance", "add", "X", "--mode", VISA),
+        ("instance", "add", VISA),
+        ("instance", "show", f"4111-1111-1111-{VISA[-4:]}"),
+        ("transaction", "show", VISA),
+        ("vault", "show", VISA),
+        ("sandbox", "fault", "decline", VISA),
+        ("access-token", "revoke", VISA),
+        ("reconcile", "settle", VISA, "captured", "--reason", VISA),
+        ("serve", "--management", VISA),
+        ("doctor", f"--{VISA}"),
+    ],
+)
+def test_a_card_number_in_the_wrong_place_is_not_repeated(home: Path, words: tuple[str, ...]) -> None:
+    """A card number that is pasted where none belongs is in no answer; what cannot be done is one line that helps."""
+    result = run(home, *words)
+
+    assert result.status in {1, 2}
+    assert VISA not in result.out + result.err
+    if result.status == 1:
+        assert result.err.startswith("error: ")
+        assert result.err.count("\n") == 1
+
+
+def test_json_is_one_document_and_errors_are_not_in_it(home: Path) -> None:
+    """An error leaves stdout empty, with `--json` too."""
+    result = run(home, "instance", "show", "Nobody", "--json")
+
+    assert Done(1, "", "error: there is no instance Nobody: see `instance list`, or `instance add Nobody`\n") == result
+
+
+# --- init ------------------------------------------------------------------------------------------------------------
+
+
+def test_init_makes_a_home_that_is_its_owners_alone(tmp_path: Path) -> None:
+    """Config, KEK and database are made, readable by nobody else, and the next two commands are told."""
+    home = tmp_path / "deep" / "home"
+
+    made = shown(home, "init")
+
+    assert made["made"] == ["config.toml", "kek", "ledger.db"]
+    assert [command.split()[1] for command in made["next"]] == ["instance", "serve"]
+    assert home.stat().st_mode & 0o777 == 0o700
+    modes = {path.name: path.stat().st_mode & 0o777 for path in home.iterdir()}
+    assert modes == dict.fromkeys(("config.toml", "kek", "ledger.db", "lock"), 0o600)
+
+
+def test_init_overwrites_nothing(home: Path) -> None:
+    """On a home that is complete it changes no byte, says so, and is content."""
+    before = {path.name: path.read_bytes() for path in home.iterdir()}
+
+    result = run(home, "init", "--kek", "file:other")
+
+    assert result.status == 0
+    assert "is complete" in result.out
+    assert "stays as it is" in result.err
+    assert before == {path.name: path.read_bytes() for path in home.iterdir()}
+
+
+def test_init_mends_what_is_missing_but_never_the_key(home: Path) -> None:
+    """A missing config is made again; a missing KEK beside a database is an error: a new one would open nothing."""
+    (home / "config.toml").unlink()
+    assert shown(home, "init")["made"] == ["config.toml"]
+    (home / "kek").unlink()
+
+    result = run(home, "init")
+
+    assert result.status == 1
+    assert "restore" in result.err
+    assert not (home / "kek").exists()
+
+
+def test_init_refuses_a_database_that_it_does_not_have_before_it_writes_anything(tmp_path: Path) -> None:
+    """An unknown kind of database leaves no half-made home, and its password is not repeated."""
+    result = run(tmp_path / "home", "init", "--database", "oracle://user:hunter2@host/db")
+
+    assert result.status == 1
+    assert "hunter2" not in result.err
+    assert shown(tmp_path / "home", "init")["made"] == ["config.toml", "kek", "ledger.db"]
+
+
+def test_init_puts_database_and_key_where_it_is_told(tmp_path: Path) -> None:
+    """--database and --kek are kept in config.toml, whatever characters they have."""
+    home = tmp_path / "home"
+
+    done(home, "init", "--database", 'sqlite:a "quoted" name.db', "--kek", f"file:{tmp_path / 'kek'}")
+
+    assert (home / 'a "quoted" name.db').exists()
+    assert (tmp_path / "kek").exists()
+    assert shown(home, "instance", "list") == []
+
+
+# --- Instances and access tokens -------------------------------------------------------------------------------------
+
+
+def test_instance_add_prints_the_credentials_once(home: Path) -> None:
+    """The password is printed by `add` and by nothing after it; what to type into Twilio's Console is told."""
+    result = done(home, "instance", "add", "Default")
+
+    password = re.search(r"password +([a-p]{40})\n", result.out)
+    assert password is not None
+    assert "shown this once" in result.out
+    assert re.search(r"Unique Name +Default\n.*Mode +TEST\n.*Endpoint URL +https://.*/\n", result.out, re.DOTALL)
+    for words in (("instance", "list"), ("instance", "show", "Default"), ("doctor",)):
+        assert password[1] not in done(home, *words).out
+
+
+def test_instance_add_takes_every_option(home: Path) -> None:
+    """What is asked for is what is made."""
+    added = shown(
+        home, "instance", "add", "Shop-1", "--allow", "tokenize", "--dialect", "signalwire", "--path-secret",
+        "--require-cvv", "--save-card-on-charge", "--rate", "2.5",
+    )  # fmt: skip
+
+    assert {"unique_name", "username", "password", "mode", "allow"} <= added.keys()
+    assert added["path"].startswith("/i/")
+    asked = {
+        "unique_name": "Shop-1",
+        "mode": "test",
+        "allow": ["tokenize"],
+        "processor": "sandbox",
+        "dialect": "signalwire",
+        "enabled": True,
+        "require_cvv": True,
+        "save_card_on_charge": True,
+        "rate": 2.5,
+    }
+    assert asked.items() <= added.items()
+    assert asked.items() <= shown(home, "instance", "show", "Shop-1").items()
+
+
+def test_instance_add_has_sensible_defaults(home: Path) -> None:
+    """Without options: test mode, both methods, the sandbox, Twilio's dialect."""
+    added = shown(home, "instance", "add", "Default")
+
+    defaults = {"mode": "test", "allow": ["charge", "tokenize"], "processor": "sandbox", "dialect": "twilio"}
+    assert defaults.items() <= added.items()
+    assert "path" not in added
+
+
+@pytest.mark.parametrize(
+    ("words", "status"),
+    [
+        (("Default",), 1),
+        (("a b",), 1),
+        (("x" * 65,), 1),
+        ((VISA,), 1),
+        (("X", "--mode", "live"), 1),
+        (("X", "--processor", "acme"), 1),
+        (("X", "--mode", "both"), 2),
+        (("X", "--allow", "refund"), 2),
+        (("X", "--dialect", "bandwidth"), 2),
+        (("X", "--rate", "0"), 2),
+        ((), 2),
+    ],
+)
+def test_instance_add_refuses(shop: Path, words: tuple[str, ...], status: int) -> None:
+    """A name that is taken or is none, a live instance of the sandbox, unknown words: refused, and nothing is added."""
+    result = run(shop, "instance", "add", *words)
+
+    assert result.status == status
+    assert [one["unique_name"] for one in shown(shop, "instance", "list")] == ["Default"]
+
+
+def test_instance_disable_and_enable(shop: Path) -> None:
+    """Both say what the instance is now."""
+    assert shown(shop, "instance", "disable", "Default")["enabled"] is False
+    assert "enabled               no" in done(shop, "instance", "show", "Default").out
+    assert shown(shop, "instance", "enable", "Default")["enabled"] is True
+
+
+def test_rotate_password_keeps_two_at_most(shop: Path) -> None:
+    """Each rotation makes a new password beside the one before; --revoke-old leaves the new one alone."""
+    rotated = [shown(shop, "instance", "rotate-password", "Default") for _ in range(3)]
+    alone = shown(shop, "instance", "rotate-password", "Default", "--revoke-old")
+
+    assert [one["passwords_valid"] for one in (*rotated, alone)] == [2, 2, 2, 1]
+    assert len({one["password"] for one in (*rotated, alone)}) == 4
+    assert {one["username"] for one in rotated} == {alone["username"]}
+    assert "No other password is valid" in done(shop, "instance", "rotate-password", "Default", "--revoke-old").out
+
+
+def test_access_tokens_are_issued_listed_and_revoked(shop: Path) -> None:
+    """The token is printed once; the list has ids, scopes and ends; a revoked one stays in it."""
+    issued = shown(shop, "access-token", "issue", "--instance", "Default", "--scope", "charge", "--expires-in", "12h")
+
+    assert {"id", "token", "scopes", "expires_at"} <= issued.keys()
+    assert issued["scopes"] == ["charge"]
+    left = datetime.fromisoformat(issued["expires_at"]) - datetime.now(UTC)
+    assert timedelta(hours=11, minutes=59) < left <= timedelta(hours=12)
+    assert issued["token"] not in done(shop, "access-token", "list").out
+    assert [one["state"] for one in shown(shop, "access-token", "list")] == ["valid"]
+    assert shown(shop, "access-token", "revoke", issued["id"])["state"] == "revoked"
+    assert [one["state"] for one in shown(shop, "access-token", "list")] == ["revoked"]
+
+
+@pytest.mark.parametrize(
+    ("words", "status"),
+    [
+        (("issue", "--instance", "Nobody", "--scope", "charge"), 1),
+        (("issue", "--instance", "Default", "--scope", "charge", "--expires-in", "367d"), 1),
+        (("issue", "--instance", "Default"), 2),
+        (("issue", "--scope", "charge"), 2),
+        (("issue", "--instance", "Default", "--scope", "refund"), 2),
+        (("revoke", "at_unknown"), 1),
+    ],
+)
+def test_access_token_refuses(shop: Path, words: tuple[str, ...], status: int) -> None:
+    """Unknown instances, ids and scopes, and a life of more than a year, are refused."""
+    assert run(shop, "access-token", *words).status == status
+
+
+# --- The sandbox -----------------------------------------------------------------------------------------------------
+
+
+def test_sandbox_statement_of_an_unused_sandbox_is_empty(home: Path) -> None:
+    """Before the first purchase there is nothing, and that is no error."""
+    assert shown(home, "sandbox", "statement") == []
+    assert done(home, "sandbox", "statement").out == "nothing was captured yet\n"
+
+
+def test_sandbox_faults_are_set_and_cleared(home: Path) -> None:
+    """All five kinds can be set, with or without a count, and both spellings of `clear` clear them."""
+    done(home, "sandbox", "fault", "decline", "insufficient_funds", "--count", "2")
+    done(home, "sandbox", "fault", "delay", "250")
+    done(home, "sandbox", "fault", "hang")
+    done(home, "sandbox", "fault", "drop-after-capture")
+    faults = shown(home, "sandbox", "fault", "unavailable")
+
+    assert len(faults) == 5
+    assert "insufficient_funds" in faults[0]
+    assert shown(home, "sandbox", "fault", "clear") == []
+    assert len(shown(home, "sandbox", "fault", "hang")) == 1
+    assert done(home, "sandbox", "clear").out == "no fault is set any more\n"
+    assert len(shown(home, "sandbox", "fault", "hang")) == 1
+
+
+@pytest.mark.parametrize(
+    "words", [("decline", "bad_luck"), ("decline",), ("delay", "60001"), ("delay", "soon"), ("hang", "--count", "0")]
+)
+def test_sandbox_fault_refuses(home: Path, words: tuple[str, ...]) -> None:
+    """What is no fault is a usage error."""
+    assert run(home, "sandbox", "fault", *words).status == 2
+
+
+# --- Transactions ----------------------------------------------------------------------------------------------------
+
+
+def test_transaction_show_finds_a_row_by_any_id(shop: Path) -> None:
+    """Charge id, transaction_id, token id, and the request id of any delivery lead to the same transaction."""
+    row = put(shop, "one", State.APPROVED, token_id="tok_one")
+    store = open_sqlite(shop / "ledger.db", lambda error: pytest.fail(str(error)))
+    store.journal.run(
+        lambda connection: connection.execute(
+            "INSERT INTO note VALUES (?, ?, ?, ?)", (row.id, row.claimed_at_ms + 9, "replayed", "req_again")
+        )
+    )
+    store.close()
+
+    found = {
+        json.dumps(shown(shop, "transaction", "show", id_))
+        for id_ in ("ch_one", "one", "tok_one", "req_one", "req_again")
+    }
+
+    assert len(found) == 1
+    told = json.loads(found.pop())
+    assert [event["event"] for event in told["timeline"]] == ["delivery", "approved", "replayed"]
+    assert told["timeline"][2]["request_id"] == "req_again"
+
+
+def test_transaction_show_says_whether_a_decline_may_be_retried(shop: Path) -> None:
+    """A decline comes with its meaning, a possible duplicate with the other one, a settlement with who said so."""
+    put(shop, "soft", State.DECLINED, error_code="insufficient_funds", possible_duplicate_of="ch_first")
+    put(shop, "hard", State.DECLINED, error_code="lost_card", settled_by=f"uid 0: card {VISA}")
+
+    soft, hard = shown(shop, "transaction", "show", "soft"), shown(shop, "transaction", "show", "hard")
+
+    assert soft["may_retry"] is True
+    assert soft["possible_duplicate_of"] == "ch_first"
+    assert hard["may_retry"] is False
+    assert hard["settled_by"] == "uid 0: card ************1111"
+    assert "yes, as a new transaction" in done(shop, "transaction", "show", "soft").out
+
+
+def test_transaction_show_asks_which_where_an_id_means_several(shop: Path) -> None:
+    """One transaction_id of two instances is refused, with the ids to choose from; an unknown one with what to try."""
+    done(shop, "instance", "add", "Other")
+    put(shop, "same", State.APPROVED)
+    put(shop, "twin", State.APPROVED, instance_id=2, transaction_id="same")
+
+    several, unknown = run(shop, "transaction", "show", "same"), run(shop, "transaction", "show", "nothing")
+
+    assert (several.status, unknown.status) == (1, 1)
+    assert "ch_same" in several.err
+    assert "ch_twin" in several.err
+    assert "X-Request-Id" in unknown.err
+
+
+def test_a_text_cannot_steer_the_terminal(shop: Path) -> None:
+    """Control characters of others' texts are not printed."""
+    put(shop, "evil", State.APPROVED, reference="\x1b[2Jgone\r\n\x07")
+
+    assert "\x1b" not in done(shop, "transaction", "show", "evil").out
+    assert shown(shop, "transaction", "show", "evil")["reference"] == " [2Jgone   "
+
+
+# --- Reconcile -------------------------------------------------------------------------------------------------------
+
+
+def test_reconcile_says_what_stays_in_doubt(shop: Path) -> None:
+    """--once exits 1 while a payment of a processor without an answer is in doubt, and 0 when none is left."""
+    assert shown(shop, "reconcile", "--once") == []
+    put(shop, "doubt", State.IN_DOUBT, processor="gone", sent_at_ms=wall_clock())
+
+    young = run(shop, "reconcile", "--once", "--json")
+    old = run(shop, "reconcile", "--once", "--older-than", "0s", "--json")
+
+    assert (young.status, young.json) == (0, [])
+    assert (old.status, old.json) == (1, [{"id": "ch_doubt", "state": "in_doubt"}])
+    assert "reconcile settle" in run(shop, "reconcile", "--once", "--older-than", "0s").out
+
+
+@pytest.mark.parametrize(("outcome", "state"), [("captured", "approved"), ("not-captured", "not_captured")])
+def test_a_person_settles(shop: Path, outcome: str, state: str) -> None:
+    """`settle` ends the doubt, keeps who said so and why (without card numbers), and is refused a second time."""
+    put(shop, "doubt", State.IN_DOUBT)
+    words = ("reconcile", "settle", "doubt", outcome, "--reason", f"statement of card {VISA}")
+
+    settled, again = shown(shop, *words), run(shop, *words)
+
+    assert settled["state"] == state
+    assert again.status == 1
+    told = shown(shop, "transaction", "show", "doubt")
+    assert told["state"] == state
+    assert told["settled_by"] == f"uid {os.getuid()}: statement of card ************1111"
+    with sqlite3.connect(shop / "ledger.db") as connection:
+        assert VISA not in "".join(connection.iterdump())
+    assert shown(shop, "reconcile", "--once", "--older-than", "0s") == []
+
+
+def test_reconcile_settle_needs_a_reason_and_an_outcome(shop: Path) -> None:
+    """Both are usage; an unknown id is refused."""
+    assert run(shop, "reconcile", "settle", "x", "captured").status == 2
+    assert run(shop, "reconcile", "settle", "x", "maybe", "--reason", "r").status == 2
+    assert run(shop, "reconcile", "settle", "x", "captured", "--reason", "r").status == 1
+    assert run(shop, "reconcile", "--json").status == 2
+
+
+# --- The vault -------------------------------------------------------------------------------------------------------
+
+
+def test_vault_report_counts(shop: Path) -> None:
+    """Tokens by instance, kind, brand and state; ledger rows by state; seals of their maximum; rows past 13 months."""
+    put(shop, "new", State.RUNNING, token_id="tok_new")
+    put(shop, "old", State.DECLINED, at_ms=months_before(wall_clock(), 14))
+
+    counted = shown(shop, "vault", "report")
+
+    token = {"instance": "Default", "kind": "card", "brand": "visa", "active": False, "count": 1}
+    assert counted["tokens"] == [token]
+    assert counted["oldest"] == counted["newest"]
+    assert counted["ledger"] == {"declined": 1, "running": 1}
+    assert counted["past_retention"] == 1
+    assert [(key["seals_reserved"], key["seals_max"]) for key in counted["keys"]] == [(0, 2**30)]
+    assert "1 rows are past 13 months" in done(shop, "vault", "report").out
+
+
+def test_vault_show_is_masked(shop: Path) -> None:
+    """BIN, last four, instance, times, key; of the fingerprint eight digits; nothing is unsealed."""
+    put(shop, "new", State.RUNNING, token_id="tok_new")
+
+    told = shown(shop, "vault", "show", "tok_new")
+
+    wanted = {"bin": "411111", "last4": "1111", "instance": "Default", "active": False, "key_id": 1}
+    assert wanted.items() <= told.items()
+    assert told["fingerprint"] == b"ffff".hex()
+    assert "411111******1111" in done(shop, "vault", "show", "tok_new").out
+    assert run(shop, "vault", "show", "tok_other").status == 1
+
+
+def test_purge_deletes_what_is_past_its_time_and_nothing_else(shop: Path) -> None:
+    """Finished rows past 13 months go, with histories and what they left pending; unsettled and young ones stay."""
+    past, young = months_before(wall_clock(), 13) - 60_000, months_before(wall_clock(), 13) + 60_000
+    prefix = "tok_aaaaaaaaaaaa"
+    put(shop, "aaaaaaaaaaaa_old", State.DECLINED, past, token_id=f"{prefix}_left")
+    put(shop, "aaaaaaaaaaaa_kept", State.APPROVED, past, token_id=f"{prefix}_kept")
+    put(shop, "aaaaaaaaaaaa_doubt", State.IN_DOUBT, past, token_id=f"{prefix}_doubt")
+    put(shop, "aaaaaaaaaaaa_young", State.DECLINED, young)
+    with sqlite3.connect(shop / "ledger.db") as connection:
+        connection.execute("INSERT INTO note VALUES ('ch_aaaaaaaaaaaa_old', 1, 'replayed', 'req')")
+        connection.execute(f"UPDATE vault SET is_active = 1 WHERE token_id = '{prefix}_kept'")  # noqa: S608 - ours
+
+    counted = shown(shop, "vault", "purge", "--dry-run")
+    refused = run(shop, "vault", "purge", typed="n\n")
+    purged = shown(shop, "vault", "purge", "--yes")
+
+    counts = {"rows": 2, "notes": 1, "pending": 1}
+    assert counted.items() >= counts.items()
+    assert refused.status == 1
+    assert purged.items() >= counts.items()
+    with sqlite3.connect(shop / "ledger.db") as connection:
+        left = [name for (name,) in connection.execute("SELECT transaction_id FROM ledger ORDER BY 1")]
+        tokens = [name for (name,) in connection.execute("SELECT token_id FROM vault ORDER BY 1")]
+        acts_kept = connection.execute("SELECT count(*) FROM act WHERE action = 'vault purge'").fetchone()
+    assert left == ["aaaaaaaaaaaa_doubt", "aaaaaaaaaaaa_young"]
+    assert tokens == [f"{prefix}_doubt", f"{prefix}_kept"]
+    assert acts_kept == (1,)
+    assert shown(shop, "vault", "purge", "--yes").items() >= {"rows": 0, "notes": 0, "pending": 0}.items()
+
+
+def test_purge_leaves_the_last_day_alone(shop: Path) -> None:
+    """What is younger than a day may have to answer a retry: refused, whoever asks."""
+    put(shop, "fresh", State.DECLINED, wall_clock() - 2 * 3_600_000)
+
+    result = run(shop, "vault", "purge", "--older-than", "1h", "--yes")
+
+    assert result.status == 1
+    assert shown(shop, "transaction", "show", "fresh")["state"] == "declined"
+    assert run(shop, "vault", "purge", "--older-than", "soon").status == 2
+
+
+def test_purge_goes_on_in_batches_until_all_is_gone(shop: Path) -> None:
+    """More rows than one act takes are deleted by one command."""
+    put(shop, "first", State.DECLINED, wall_clock() - 401 * DAY_MS)
+    with sqlite3.connect(shop / "ledger.db") as connection:
+        connection.execute("CREATE TEMP TABLE copy AS SELECT * FROM ledger")
+        for number in range(600):
+            connection.execute("UPDATE copy SET id = ?, transaction_id = ?", (f"ch_{number}", f"row{number}"))
+            connection.execute("INSERT INTO ledger SELECT * FROM copy")
+
+    assert shown(shop, "vault", "purge", "--older-than", "400d", "--yes")["rows"] == 601
+
+
+# --- The lock --------------------------------------------------------------------------------------------------------
+
+
+def test_a_command_waits_for_another_that_has_the_lock_for_a_moment(shop: Path) -> None:
+    """Where another command has the lock and no server answers, the act is tried again until the lock is free."""
+    holder = locked(shop)
+    holder.__enter__()
+    Timer(0.2, lambda: holder.__exit__(None, None, None)).start()
+
+    assert len(shown(shop, "instance", "list")) == 1
+
+
+def test_a_command_gives_up_where_the_lock_stays_taken(shop: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In the end it says that another process uses the home; what only reads works all the while."""
+    monkeypatch.setattr(acts, "_TRIED_FOR_S", 0.1)
+
+    with locked(shop):
+        result, report = run(shop, "instance", "list"), run(shop, "vault", "report")
+
+    assert result.status == 1
+    assert "another process uses" in result.err
+    assert report.status == 0
+
+
+def test_an_act_that_was_asked_and_not_answered_is_not_asked_again(shop: Path) -> None:
+    """A server that dies in the middle may have done it: the command says so, and asks no second time."""
+    asked: list[bytes] = []
+
+    def die(listener: socket.socket) -> None:
+        connection, _address = listener.accept()
+        asked.append(connection.recv(4096))
+        connection.close()
+
+    with locked(shop), socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(shop / "control.sock"))
+        listener.listen()
+        server = Thread(target=die, args=(listener,))
+        server.start()
+        result = run(shop, "instance", "rotate-password", "Default")
+        server.join()
+
+    assert result.status == 1
+    assert "may or may not be done" in result.err
+    assert len(asked) == 1
+
+
+def test_a_server_waits_for_a_command_that_has_the_lock_for_a_moment(shop: Path) -> None:
+    """Only a server that answers keeps another from starting; a command is waited for."""
+    holder = locked(shop)
+    holder.__enter__()
+    Timer(0.2, lambda: holder.__exit__(None, None, None)).start()
+
+    with acts.lock_for_server(shop), pytest.raises(HomeLockedError), locked(shop):
+        pass
+
+
+# --- Things that are wrong -------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("instance", "list"),
+        ("access-token", "list"),
+        ("transaction", "show", "x"),
+        ("sandbox", "statement"),
+        ("sandbox", "clear"),
+        ("reconcile", "--once"),
+        ("vault", "report"),
+        ("vault", "purge"),
+        ("doctor",),
+        ("serve", "--plain-http"),
+    ],
+)
+def test_without_a_home_every_command_says_how_to_make_one(tmp_path: Path, words: tuple[str, ...]) -> None:
+    """No traceback: exit status 1, and `init`."""
+    result = run(tmp_path / "nowhere", *words)
+
+    assert result.status == 1
+    assert "generic-connector init" in result.err + result.out
+
+
+@pytest.mark.parametrize(
+    ("file", "content", "words"),
+    [
+        ("config.toml", "nonsense = 1", "nonsense"),
+        ("config.toml", "not toml", "TOML"),
+        ("config.toml", '[processors.acme]\nuse = "acme"', "acme"),
+        ("kek", "nothing", "restore"),
+        ("ledger.db", "garbage" * 1000, "generic-connector doctor"),
+    ],
+)
+def test_a_damaged_home_ends_in_one_line(shop: Path, file: str, content: str, words: str) -> None:
+    """What is wrong and where to look, in one line on stderr, for acts; and `doctor` still runs."""
+    (shop / file).write_text(content)
+
+    result, doctor = run(shop, "instance", "list"), run(shop, "doctor")
+
+    assert result.status == 1
+    assert result.out == ""
+    assert re.fullmatch(r"error: .+\n", result.err)
+    assert words in result.err
+    assert doctor.status == 1
+
+
+@pytest.mark.parametrize(
+    ("options", "status", "words"),
+    [
+        ((), 2, "--tls-cert FILE and --tls-key FILE"),
+        (("--tls-cert", "CERT"), 2, "belong together"),
+        (("--tls-key", "CERT"), 2, "belong together"),
+        (("--plain-http", "--tls-cert", "CERT", "--tls-key", "CERT"), 2, "contradict"),
+        (("--plain-http", "--client-ca", "CERT"), 2, "needs TLS"),
+        (("--plain-http", "--host", "0.0.0.0"), 2, "loopback only"),  # noqa: S104 - refused
+        (("--plain-http", "--host", "::"), 2, "loopback only"),
+        (("--plain-http", "--host", ""), 2, "loopback only"),
+        (("--plain-http", "--host", "192.0.2.1"), 2, "loopback only"),
+        (("--plain-http", "--port", "65536"), 2, "--port"),
+        (("--plain-http", "--management", "9090"), 2, "HOST:PORT"),
+        (("--plain-http", "--workers", "2"), 1, "one writer"),
+        (("--plain-http", "--workers", "0"), 2, "--workers"),
+    ],
+)
+def test_serve_refuses_what_would_not_be_safe(home: Path, options: tuple[str, ...], status: int, words: str) -> None:
+    """Half a TLS pair, plain HTTP beyond loopback, more workers than SQLite can have: refused before all else."""
+    certificate = home / "some.pem"
+    certificate.touch()
+
+    result = run(home, "serve", *(str(certificate) if option == "CERT" else option for option in options))
+
+    assert result.status == status
+    assert words in result.err
+    assert result.out == ""
+
+
+def test_what_the_system_refuses_ends_in_one_line(tmp_path: Path) -> None:
+    """A path that cannot be made or is no directory is named, with what to look at."""
+    (tmp_path / "file").touch()
+
+    cannot, no_directory = run(Path("/proc/nowhere"), "init"), run(tmp_path / "file", "init")
+
+    assert (cannot.status, no_directory.status) == (1, 1)
+    assert "error: /proc/nowhere: " in cannot.err
+    assert "check the path" in no_directory.err
+
+
+# --- Terminals -------------------------------------------------------------------------------------------------------
+
+
+def on_a_terminal(columns: int, home: Path, *words: str, **environment: str) -> str:
+    """Run one command on a pseudo-terminal that is so wide; return what it shows."""
+    ours, theirs = pty.openpty()
+    ioctl(theirs, termios.TIOCSWINSZ, struct.pack("4H", 24, columns, 0, 0))
+    inherited = {name: value for name, value in os.environ.items() if name not in {"COLUMNS", "LINES", "NO_COLOR"}}
+    process = subprocess.Popen(
+        [*COMMAND, *words, "--home", str(home)],
+        stdin=theirs,
+        stdout=theirs,
+        stderr=subprocess.DEVNULL,
+        env={**inherited, "TERM": "xterm", **environment},
+    )
+    os.close(theirs)
+    shown_bytes = b""
+    while True:
+        try:
+            some = os.read(ours, 4096)
+        except OSError:  # Linux says so when the other end is closed
+            break
+        if not some:
+            break
+        shown_bytes += some
+    os.close(ours)
+    process.wait()
+    text = shown_bytes.decode()
+    judge(Done(process.returncode, text, ""))
+    return text
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="pseudo-terminals elsewhere end differently")
+def test_tables_know_the_terminal(shop: Path) -> None:
+    """A table that does not fit is laid on its side, whole; colour is for terminals, unless NO_COLOR is set."""
+    wide = on_a_terminal(120, shop, "instance", "list")
+    narrow = on_a_terminal(40, shop, "instance", "list", NO_COLOR="1")
+
+    assert re.search(r"Default   test   charge, tokenize   sandbox", wide)
+    assert "\x1b[1m" in wide
+    assert re.search(r"name        Default\r\nmode        test\r\nallow       charge, tokenize\r\n", narrow)
+    assert "\x1b" not in narrow
+    assert "\x1b" not in done(shop, "doctor").out
