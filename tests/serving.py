@@ -135,8 +135,12 @@ def serve_gateway(
     clock: HandClock | None = None,
     processors: Mapping[str, Processor] | None = None,
     environment: Mapping[str, str] | None = None,
+    rebuild: Callable[[Installation], Installation] = lambda parts: parts,
 ) -> Iterator[Served]:
-    """Serve a home until the context ends. The home may be there already: then this is a restart."""
+    """Serve a home until the context ends. The home may be there already: then this is a restart.
+
+    `rebuild` may replace parts before they are served.
+    """
     clock = clock or HandClock()
     make_home(home)
     if environment:
@@ -159,6 +163,7 @@ def serve_gateway(
             randomness=system_randomness,
             processors={"live": live, **(processors or {})},
         )
+        parts = rebuild(parts)
         metrics = Metrics()
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         certificate.configure_cert(context)

@@ -24,11 +24,11 @@ and its vault entry are written together, once, finished.
 """
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from enum import StrEnum
-from typing import assert_never
+from typing import TypeVar, assert_never
 
 from generic_connector import envelope, identifier
 from generic_connector.bank import BankAccount
@@ -67,9 +67,15 @@ from generic_connector.ports import (
     StoreUnavailableError,
     Vaulted,
 )
+from generic_connector.telemetry import places
+
+Asked = TypeVar("Asked")
+Told = TypeVar("Told")
 
 LEFT_TO_THE_RETRY_MS = 120_000
 """Recovery leaves younger rows alone: Twilio's retry, which brings the card, can do more."""
+
+_ON_ITS_WAY = "not found, but it may be on its way"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -114,6 +120,7 @@ class _Delivery:
 
     caller: Caller
     payment: Payment
+    purchase: Purchase
     digest: bytes
     digest_key_id: int
     refusal: "Answer | None"
@@ -150,7 +157,7 @@ class Connector:
         self._log = log
         self._limits = limits
         self._booted_at_ms = clock()
-        self._work: dict[tuple[int, str, bytes], asyncio.Task[Answer]] = {}
+        self._work: dict[tuple[int | str | bytes, ...], asyncio.Task[Answer]] = {}
         self._rates: dict[int, Bucket] = {}
         self._draining = False
 
@@ -167,10 +174,14 @@ class Connector:
             answer = await asyncio.shield(work)
             self._note(answer.row, How.WAITED, arrived_ms, request_id)
             return replace(answer, how=How.WAITED)
-        delivery = _Delivery(caller, payment, digest, key.id, self._refusal(caller, payment), request_id)
+        purchase = self._purchase(payment, caller.instance)
+        refusal = self._refusal(caller, payment, purchase)
+        delivery = _Delivery(caller, payment, purchase, digest, key.id, refusal, request_id)
         work = asyncio.get_running_loop().create_task(self._answer(delivery))
-        self._work[name] = work
-        work.add_done_callback(lambda _done: self._work.pop(name, None))
+        # Nobody joins a refused one: the next delivery may come with a credential that permits more.
+        place = name if refusal is None else (*name, request_id)
+        self._work[place] = work
+        work.add_done_callback(lambda _done: self._work.pop(place, None))
         return await asyncio.shield(work)
 
     async def _answer(self, delivery: _Delivery) -> Answer:
@@ -183,24 +194,26 @@ class Connector:
             return delivery.refusal if row is None else await self._found(row, delivery)
         except (StoreUnavailableError, KeyExhaustedError) as error:
             self._log("store_unavailable", error=type(error).__name__, request_id=delivery.request_id)
-            return self._refused(ErrorCode.STORE_UNAVAILABLE, delivery.payment.method, delivery.instance)
+            return self._refused(ErrorCode.STORE_UNAVAILABLE, None, delivery.instance)
 
     # --- What is asked of new payments only --------------------------------------------------------------------------
 
-    def _refusal(self, caller: Caller, payment: Payment) -> Answer | None:
+    def _refusal(self, caller: Caller, payment: Payment, purchase: Purchase) -> Answer | None:
         """Return why a new payment is refused, or None. Takes from the instance's rate only what it lets through."""
         instance = caller.instance
-        if isinstance(payment, Charge) and instance.save_card_on_charge:
-            payment = replace(payment, save_card=payment.save_card or caller.may(Method.TOKENIZE))
         code = _not_permitted(caller, payment) or self._unacceptable(instance, payment)
         if code is not None:
             return self._refused(code, payment.method, instance)
-        at_fault = self._processors[instance.processor].check(self._purchase(payment, instance, ""))
+        processor = self._processors.get(instance.processor)
+        if processor is None:
+            self._log("no_processor", instance=instance.unique_name, processor=instance.processor)
+            return self._refused(ErrorCode.PROCESSOR_UNAVAILABLE, payment.method, instance)
+        at_fault = processor.check(purchase)
         if at_fault is not None:
             message = f"The value of {at_fault} cannot be used. Send one that the documentation lists."
             return self._refused(ErrorCode.INVALID_FIELD, payment.method, instance, message)
         if self._draining:
-            return self._refused(ErrorCode.STORE_UNAVAILABLE, payment.method, instance)
+            return self._refused(ErrorCode.STORE_UNAVAILABLE, None, instance)
         if len(self._work) >= self._limits.payments_at_once_max or not self._has_rate(instance):
             return self._refused(ErrorCode.TOO_MANY_REQUESTS, None, instance)
         return None
@@ -241,8 +254,9 @@ class Connector:
         row = self._row(delivery, new_id("ch", now_ms=now_ms, randomness=self._randomness), now_ms)
         vaulted = None
         if charge.save_card or (delivery.instance.save_card_on_charge and delivery.caller.may(Method.TOKENIZE)):
-            vaulted = self._vaulted(row, charge, is_active=False)
-            row = replace(row, token_id=vaulted.token_id)
+            token_id = new_id("tok", now_ms=now_ms, randomness=self._randomness)
+            vaulted = self._vaulted(row, token_id, charge, is_active=False)
+            row = replace(row, token_id=token_id)
         match await self._store.claim(row, vaulted):
             case Existing(existing):
                 self._give_rate_back(delivery.instance)
@@ -257,7 +271,7 @@ class Connector:
         """Send (or look up and send) and record. Whatever is raised after a claim ends in a look-up or in silence."""
         how = How.FIRST if is_first else How.TAKEN_OVER
         processor = self._processors[row.processor]
-        purchase = self._purchase(delivery.payment, delivery.instance, row.idempotency_key)
+        purchase = replace(delivery.purchase, idempotency_key=row.idempotency_key)
         sent_at_ms: int | None = None
         result: PurchaseResult | NotFound
         try:
@@ -272,7 +286,9 @@ class Connector:
                 result = await self._after_unknown(processor, purchase, row)
             return await self._record(row, result, delivery.instance, how, sent_at_ms=sent_at_ms)
         except Exception as error:  # noqa: BLE001 - after a claim nothing may become an error reply
-            self._log("error_after_claim", charge_id=row.id, error=type(error).__name__)
+            self._log(
+                "error_after_claim", charge_id=row.id, error=type(error).__name__, where=places(error.__traceback__)
+            )
             return await self._silence(row, delivery.instance, how)
 
     async def _silence(self, row: Row, instance: Instance, how: How) -> Answer:
@@ -282,7 +298,9 @@ class Connector:
             if isinstance(result, (Approved, Declined)):
                 return await self._record(row, result, instance, how)
         except Exception as error:  # noqa: BLE001 - the row stays as it is, and is settled later
-            self._log("error_after_claim", charge_id=row.id, error=type(error).__name__)
+            self._log(
+                "error_after_claim", charge_id=row.id, error=type(error).__name__, where=places(error.__traceback__)
+            )
         return Answer(None, how, row)
 
     async def _still_ours(self, row: Row) -> bool:
@@ -290,52 +308,55 @@ class Connector:
         return self._clock() < row.lease_until_ms and await self._store.holds(row)
 
     async def _send(self, processor: Processor, purchase: Purchase, row: Row, timeout_s: float) -> PurchaseResult:
+        return await self._ask(processor.purchase, purchase, row, timeout_s)
+
+    async def _ask(
+        self, ask: Callable[[Asked], Awaitable[Told]], what: Asked, row: Row, timeout_s: float | None
+    ) -> Told | Unknown:
+        """Ask a processor. Whatever comes in place of an answer, even a cancellation inside of it, tells nothing."""
         try:
             async with asyncio.timeout(timeout_s):
-                return await processor.purchase(purchase)
+                return await ask(what)
         except TimeoutError:
-            return self._unknown(row, "no answer in time")
+            why = "no answer in time"
+        except asyncio.CancelledError as error:
+            task = asyncio.current_task()
+            if task is not None and task.cancelling():  # it is this task that ends
+                raise
+            why = type(error).__name__
         except Exception as error:  # noqa: BLE001 - an exception of a processor is no answer
-            return self._unknown(row, type(error).__name__)
-
-    def _unknown(self, row: Row, why: str) -> Unknown:
+            why = type(error).__name__
         self._log("processor_unknown", charge_id=row.id, processor=row.processor, why=why)
         return Unknown(why)
 
     async def _look_up(self, processor: Processor, row: Row) -> LookUpResult:
         if not processor.traits.looks_up:
             return Unknown("the processor has no look-up")
-        try:
-            async with asyncio.timeout(self._limits.look_up_timeout_s):
-                return await processor.look_up(row.idempotency_key)
-        except TimeoutError:
-            return self._unknown(row, "no answer to the look-up in time")
-        except Exception as error:  # noqa: BLE001 - an exception of a processor is no answer
-            return self._unknown(row, type(error).__name__)
+        return await self._ask(processor.look_up, row.idempotency_key, row, self._limits.look_up_timeout_s)
 
-    async def _after_unknown(self, processor: Processor, purchase: Purchase, row: Row) -> PurchaseResult | NotFound:
+    async def _find_out(self, processor: Processor, row: Row) -> LookUpResult:
+        """Look up, and believe "not found" only where nothing can have been on its way any more when that was asked."""
+        asked_at_ms = self._clock()
+        found = await self._look_up(processor, row)
+        last_send_ms = row.recorded_at_ms or row.lease_until_ms or self._booted_at_ms
+        is_final = asked_at_ms >= last_send_ms + processor.traits.conclusive_after_s * 1000
+        return found if is_final or not isinstance(found, NotFound) else Unknown(_ON_ITS_WAY)
+
+    async def _after_unknown(self, processor: Processor, purchase: Purchase, row: Row) -> PurchaseResult:
         """Look up; send again under the same key where that is safe; look up once more. Unknown means in doubt."""
         found = await self._look_up(processor, row)
         may_send_again = isinstance(found, NotFound) or not processor.traits.looks_up
         if not (processor.traits.honours_keys and may_send_again):
-            return self._conclude(found, processor, row)
+            return Unknown(_ON_ITS_WAY) if isinstance(found, NotFound) else found
         left_s = (row.lease_until_ms - self._clock()) / 1000 - self._limits.look_up_timeout_s
         if left_s <= 0 or not await self._still_ours(row):
             return Unknown("no time is left to send again")
         self._note(row, "sent_again", self._clock(), row.request_id)
         result = await self._send(processor, purchase, row, left_s)
-        if not isinstance(result, Unknown):
+        if isinstance(result, (Approved, Declined)):  # nothing else tells anything about the first send
             return result
         found = await self._look_up(processor, row)
         return found if isinstance(found, (Approved, Declined)) else Unknown("sent twice, and still unknown")
-
-    def _conclude(self, found: LookUpResult, processor: Processor, row: Row) -> PurchaseResult | NotFound:
-        """Return what a look-up proves. "Not found" proves something only when nothing can be on its way any more."""
-        if not isinstance(found, NotFound):
-            return found
-        last_send_ms = row.recorded_at_ms or row.lease_until_ms or self._booted_at_ms
-        is_final = self._clock() >= last_send_ms + processor.traits.conclusive_after_s * 1000
-        return found if is_final else Unknown("not found, but it may be on its way")
 
     async def _record(
         self,
@@ -402,14 +423,13 @@ class Connector:
         now_ms = self._clock()
         row = self._row(delivery, new_id("tok", now_ms=now_ms, randomness=self._randomness), now_ms)
         result = await self._verify(delivery, row)
-        vaulted = None
-        if isinstance(result, Approved):
-            row = replace(row, token_id=row.id)
-            vaulted = self._vaulted(row, tokenize, is_active=True)
+        is_good = isinstance(result, Approved)
+        vaulted = self._vaulted(row, row.id, tokenize, is_active=True) if is_good else None
         event, reply, code = self._token_outcome(row, result, delivery.instance)
         row = replace(
             row,
             state=advance(None, event),
+            token_id=row.id if is_good else None,
             recorded_at_ms=self._clock(),
             error_code=code,
             reply_status=reply.status,
@@ -440,20 +460,15 @@ class Connector:
     async def _verify(self, delivery: _Delivery, row: Row) -> Approved | Declined | Unavailable:
         """Ask whether the card is good. Nothing moves, so a lost answer is asked for again, and given up in the end."""
         processor = self._processors[row.processor]
-        purchase = self._purchase(delivery.payment, delivery.instance, row.idempotency_key)
-        deadline_ms = self._clock() + int(self._limits.processor_timeout_s * 1000)
-        while (left_s := (deadline_ms - self._clock()) / 1000) > 0:
-            try:
-                async with asyncio.timeout(left_s):
-                    result = await processor.verify(purchase)
-            except TimeoutError:
-                break
-            except Exception as error:  # noqa: BLE001 - an exception of a processor is no answer
-                self._log("processor_unknown", charge_id=row.id, processor=row.processor, why=type(error).__name__)
-                break
-            if not isinstance(result, Unknown):
-                return result
-        return Declined(code=DeclineCode.PROCESSING_ERROR)
+        try:
+            async with asyncio.timeout(self._limits.processor_timeout_s):
+                while True:
+                    result = await self._ask(processor.verify, delivery.purchase, row, None)
+                    if not isinstance(result, Unknown):
+                        return result
+                    await asyncio.sleep(self._limits.poll_s)
+        except TimeoutError:
+            return Declined(code=DeclineCode.PROCESSING_ERROR)
 
     # --- A row that is there already ---------------------------------------------------------------------------------
 
@@ -462,7 +477,9 @@ class Connector:
         try:
             return await self._judged(row, delivery)
         except Exception as error:  # noqa: BLE001 - money may have moved: nothing here may become an error reply
-            self._log("error_after_claim", charge_id=row.id, error=type(error).__name__)
+            self._log(
+                "error_after_claim", charge_id=row.id, error=type(error).__name__, where=places(error.__traceback__)
+            )
             return Answer(None, How.WAITED, row)
 
     async def _judged(self, row: Row, delivery: _Delivery) -> Answer:
@@ -508,7 +525,7 @@ class Connector:
     async def _look_into(self, row: Row, instance: Instance) -> Answer:
         """A row in doubt: look up once more, and answer `outcome_unknown` where that tells nothing new."""
         processor = self._processors[row.processor]
-        result = self._conclude(await self._look_up(processor, row), processor, row)
+        result = await self._find_out(processor, row)
         if isinstance(result, (Approved, Declined, NotFound)):
             answer = await self._record(row, result, instance, How.LOOKED_UP)
             if answer.reply is not None:
@@ -533,7 +550,13 @@ class Connector:
         """
         seen: dict[str, State] = {}
         for row in await self._store.unsettled(claimed_before_ms=self._clock() - older_than_ms):
-            seen[row.id] = await self._reconcile_one(row)
+            try:
+                seen[row.id] = await self._reconcile_one(row)
+            except Exception as error:  # noqa: BLE001 - the next round meets it again, and the others have theirs now
+                self._log(
+                    "error_after_claim", charge_id=row.id, error=type(error).__name__, where=places(error.__traceback__)
+                )
+                seen[row.id] = row.state
         return seen
 
     async def _reconcile_one(self, row: Row) -> State:
@@ -542,7 +565,7 @@ class Connector:
                 return row.state
             processor = self._processors.get(row.processor)
             # What the dead owner sent may be on its way: judge by the lease that it had, not by the next.
-            found = None if processor is None else self._conclude(await self._look_up(processor, row), processor, row)
+            found = None if processor is None else await self._find_out(processor, row)
             taken = await self._take_over(row)
             if taken is None:
                 return row.state
@@ -551,7 +574,7 @@ class Connector:
             processor = self._processors.get(row.processor)
             if processor is None:
                 return row.state
-            result = self._conclude(await self._look_up(processor, row), processor, row)
+            result = await self._find_out(processor, row)
             if isinstance(result, Unknown):
                 return row.state
         answer = await self._record(row, result, self._instances[row.instance_id], How.LOOKED_UP)
@@ -604,20 +627,22 @@ class Connector:
         if row is not None:
             self._store.note(Note(row.id, at_ms, str(event), request_id))
 
-    def _purchase(self, payment: Payment, instance: Instance, idempotency_key: str) -> Purchase:
-        details = payment.details
-        controls = details.controls if self._processors[instance.processor].traits.controls else {}
+    def _purchase(self, payment: Payment, instance: Instance) -> Purchase:
+        """What the processor is asked. Its key is derived, so that a row made anew has the same."""
+        details, transaction_id = payment.details, payment.transaction_id
+        processor = self._processors.get(instance.processor)
+        has_controls = processor is not None and processor.traits.controls
         return Purchase(
-            idempotency_key=idempotency_key,
+            idempotency_key=identifier.idempotency_key(self._keyring.installation, instance.id, transaction_id),
             instance=instance.unique_name,
-            transaction_id=payment.transaction_id,
+            transaction_id=transaction_id,
             instrument=payment.instrument,
             money=payment.money if isinstance(payment, Charge) else None,
             reference=details.reference,
             description=details.description,
             metadata=details.metadata,
             ach=details.ach,
-            controls=controls,
+            controls=details.controls if has_controls else {},
         )
 
     def _row(self, delivery: _Delivery, id_: str, now_ms: int) -> Row:
@@ -637,7 +662,7 @@ class Connector:
             fence=1,
             lease_until_ms=now_ms + self._lease_ms,
             processor=instance.processor,
-            idempotency_key=identifier.idempotency_key(self._keyring.installation, instance.id, payment.transaction_id),
+            idempotency_key=delivery.purchase.idempotency_key,
             kind="card" if is_card else "bank",
             brand=instrument.pan.brand if isinstance(instrument, Card) else None,
             bin=instrument.pan.bin if isinstance(instrument, Card) else "",
@@ -655,8 +680,7 @@ class Connector:
             claimed_at_ms=now_ms,
         )
 
-    def _vaulted(self, row: Row, payment: Payment, *, is_active: bool) -> Vaulted:
-        token_id = row.token_id or new_id("tok", now_ms=row.claimed_at_ms, randomness=self._randomness)
+    def _vaulted(self, row: Row, token_id: str, payment: Payment, *, is_active: bool) -> Vaulted:
         place = Place("vault", row.instance_id, token_id, "sealed")
         sealed, key_id = self._keyring.seal(payment.instrument, place)
         return Vaulted(

@@ -81,10 +81,9 @@ class Place:
     field: str
 
 
-def length_prefixed(*parts: str | bytes) -> bytes:
+def length_prefixed(*parts: str) -> bytes:
     """Return an unambiguous concatenation: no two different lists of parts have the same bytes."""
-    encoded = [part.encode() if isinstance(part, str) else part for part in parts]
-    return b"".join(len(part).to_bytes(4, "big") + part for part in encoded)
+    return "".join([f"{len(part)}:{part}" for part in parts]).encode()
 
 
 # --- Records ---------------------------------------------------------------------------------------------------------
@@ -122,7 +121,7 @@ def unseal(sealed: bytes, place: Place, key: Key) -> bytes:
 
 
 def _record_aad(header: bytes, place: Place) -> bytes:
-    return length_prefixed(header, place.table, str(place.instance_id), place.record_id, place.field)
+    return length_prefixed(header.hex(), place.table, str(place.instance_id), place.record_id, place.field)
 
 
 def _decrypt(key: bytes, nonce: bytes, ciphertext: bytes, aad: bytes) -> bytes:
@@ -156,7 +155,7 @@ def key_aad(installation: str, key_id: int, purpose: Purpose) -> bytes:
 
     PCI DSS 3.7.7: keys cannot be substituted.
     """
-    return length_prefixed(installation, str(key_id), purpose)
+    return length_prefixed(installation, str(key_id), purpose.value)
 
 
 # --- Fingerprints and digests ----------------------------------------------------------------------------------------
@@ -182,7 +181,7 @@ def digest(payment: Payment, key: Key) -> bytes:
         rest = (str(payment.save_card), str(payment.money.minor), payment.money.currency.code)
     else:
         rest = ("", "", "")
-    parts = (payment.method, payment.details.operation, *_numbers(instrument), expiry, *rest)
+    parts = (payment.method.value, payment.details.operation, *_numbers(instrument), expiry, *rest)
     return hmac.digest(key.clear, length_prefixed(*parts), "sha256")
 
 

@@ -190,7 +190,7 @@ class Directory:
                 audience=self._keyring.installation,
                 options={"require": ["aud", "sub", "jti", "exp"], "verify_exp": False, "verify_iat": False},
             )
-        except jwt.InvalidTokenError:
+        except (jwt.InvalidTokenError, ValueError):  # a key id of five thousand digits is no number to Python
             return None
         known = self._tokens.get(claims["jti"])
         is_its_own = known is not None and self.instances[known.instance_id].unique_name == claims["sub"]

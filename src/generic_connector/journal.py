@@ -34,6 +34,8 @@ Batch = Callable[[sqlite3.Connection, Sequence[Item]], Sequence[Result]]
 WAL_RESET_FIXED_IN = (3, 51, 3)
 _WAL_RESET_BACKPORTS = {(3, 44): 6, (3, 50): 7}
 _STATEMENTS_CACHED = 512
+TURNS_MAX = 8
+"""At most this many turns of the loop go by before what is queued is committed: well under a millisecond."""
 _MIGRATIONS = "CREATE TABLE IF NOT EXISTS migration (number INTEGER PRIMARY KEY, applied_at TEXT NOT NULL) STRICT"
 
 
@@ -66,6 +68,8 @@ class Journal:
     def __init__(self, path: Path, migrations: Sequence[str], end: Callable[[BaseException], NoReturn]) -> None:
         self._end = end
         self._queue: dict[Batch[Any, Any], list[tuple[Any, asyncio.Future[Any] | None]]] = {}
+        self._queued = 0
+        self._turns = 0
         path.touch(mode=0o600, exist_ok=True)
         self.connection = sqlite3.connect(
             path,
@@ -109,10 +113,21 @@ class Journal:
 
     def _enqueue(self, batch: Batch[Any, Any], item: object, future: asyncio.Future[Any] | None) -> None:
         if not self._queue:
-            asyncio.get_running_loop().call_soon(self._flush)
+            self._turns = 0
+            asyncio.get_running_loop().call_soon(self._turn, 0)
         self._queue.setdefault(batch, []).append((item, future))
+        self._queued += 1
+
+    def _turn(self, queued_before: int) -> None:
+        """Commit, unless the last turn of the loop brought more: then wait for those who are right behind."""
+        if self._queued > queued_before and self._turns < TURNS_MAX:
+            self._turns += 1
+            asyncio.get_running_loop().call_soon(self._turn, self._queued)
+        else:
+            self._flush()
 
     def _flush(self) -> None:
+        self._queued = 0
         queue, self._queue = self._queue, {}
         if not queue:
             return

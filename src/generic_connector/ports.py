@@ -204,11 +204,14 @@ class Store(Protocol):
     """The ledger and the vault. What returns has been committed and survives the machine's next breath."""
 
     async def find(self, instance_id: int, transaction_id: str) -> Row | None:
-        """Return the row of a transaction."""
+        """Return the row of a transaction. Raises `StoreUnavailableError`."""
         ...
 
     async def claim(self, row: Row, vaulted: Vaulted | None) -> Claimed | Existing:
-        """Insert a row, with its token where it has one, unless the transaction has a row already."""
+        """Insert a row, with its token where it has one, unless the transaction has a row already.
+
+        Raises `StoreUnavailableError`: then nothing was written.
+        """
         ...
 
     async def holds(self, row: Row) -> bool:

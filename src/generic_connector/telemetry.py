@@ -2,9 +2,9 @@
 
 An event is one line of JSON: a time, a name, and fields whose names are on the allow-list. Values are ids,
 codes, counts, durations, a brand and four digits. A field that is not on the list is dropped and its name is
-told, so that a careless call shows in tests and never in a log. What other libraries log passes through the
-same gate: their texts lose every digit, their tracebacks keep types and places and lose messages, source
-values and locals.
+told, so that a careless call shows in tests and never in a log. What other libraries log, and what Python itself
+would print, passes through the same gate: texts lose every digit and all but their first line, tracebacks keep types
+and places and lose messages, source values and locals.
 
 Metrics are Prometheus's. They are served on the management listener only.
 """
@@ -12,30 +12,37 @@ Metrics are Prometheus's. They are served on the management listener only.
 import json
 import logging
 import sys
+import threading
 import traceback
+import warnings
 from datetime import UTC, datetime
+from json.encoder import encode_basestring_ascii as quoted
 from types import TracebackType
 from typing import TextIO
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disable_created_metrics
 
 from generic_connector.ports import Clock
 from generic_connector.scrub import blot, scrub
 
 FIELDS = frozenset(
     {
-        "request_id", "instance", "mode", "method", "transaction_id", "charge_id", "state", "how", "code", "may_retry",
-        "status", "brand", "last4", "ms", "processor", "why", "error", "where", "by", "in_doubt", "credential", "address",
-        "reason", "action", "target", "actor", "logger", "level", "text", "count", "seconds", "version", "home", "signal", "left",
-        "token_id", "result", "dropped",
+        "request_id", "instance", "method", "transaction_id", "charge_id", "state", "how", "code", "may_retry",
+        "status", "brand", "last4", "ms", "processor", "why", "error", "where", "by", "in_doubt", "credential",
+        "address", "reason", "action", "target", "actor", "logger", "level", "text", "version", "signal", "left",
+        "dropped",
     }
 )  # fmt: skip
+
+_FROM_OUTSIDE = frozenset({"transaction_id", "instance", "target", "text", "where", "reason", "address", "why"})
+"""The fields whose values somebody else chose: scrubbed, though no card number belongs there."""
 
 _FRAMES_MAX = 12
 _LEVELS = {"debug": 10, "info": 20, "warning": 30, "error": 40}
 _LEVEL_OF = {
-    "error": 40, "error_after_claim": 40, "commit_failed": 40, "store_unavailable": 40, "fence_lost": 30,
-    "possible_duplicate": 30, "processor_unknown": 30, "refused_credential": 30, "throttled": 30, "log": 30,
+    "error": 40, "error_after_claim": 40, "no_processor": 40, "commit_failed": 40, "store_unavailable": 40,
+    "fence_lost": 30, "possible_duplicate": 30, "processor_unknown": 30, "refused_credential": 30, "throttled": 30,
+    "log": 30, "page": 10,
 }  # fmt: skip
 _PAYMENT_SECONDS = (0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 9.5, 20, 45, 60)
 
@@ -47,23 +54,30 @@ class EventLog:
         self._stream = stream
         self._clock = clock
         self._least = _LEVELS[level]
+        self._second, self._at = -1, ""
 
     def __call__(self, event: str, **fields: str | float | None) -> None:
         """Write one event. Fields that are None are left out."""
         if _LEVEL_OF.get(event, 20) < self._least:
             return
-        now_ms = self._clock()
-        at = datetime.fromtimestamp(now_ms / 1000, UTC).strftime("%Y-%m-%dT%H:%M:%S")
-        line: dict[str, object] = {"at": f"{at}.{now_ms % 1000:03}Z", "event": event}
+        second, ms = divmod(self._clock(), 1000)
+        if second != self._second:
+            self._second, self._at = second, datetime.fromtimestamp(second, UTC).strftime("%Y-%m-%dT%H:%M:%S")
+        parts = [f'{{"at": "{self._at}.{ms:03}Z", "event": {quoted(event)}']
         for name, value in fields.items():
             if value is None:
                 continue
-            if name in FIELDS:
-                line[name] = value
+            if name not in FIELDS:
+                parts.append(f'"dropped": {quoted(name)}')
+            elif isinstance(value, str):
+                parts.append(f'"{name}": {quoted(scrub(value) if name in _FROM_OUTSIDE else value)}')
             else:
-                line["dropped"] = name
-        self._stream.write(scrub(json.dumps(line)) + "\n")
-        self._stream.flush()
+                parts.append(f'"{name}": {json.dumps(value)}')
+        try:
+            self._stream.write(", ".join(parts) + "}\n")
+            self._stream.flush()
+        except (OSError, ValueError):
+            pass  # nobody reads it any more, or the disk is full: payments go on
 
 
 # --- What other libraries say ----------------------------------------------------------------------------------------
@@ -80,7 +94,9 @@ class _Gate(logging.Handler):
         error, where = None, None
         if record.exc_info is not None and record.exc_info[0] is not None:
             error, where = record.exc_info[0].__name__, places(record.exc_info[2])
-        text = blot(record.msg if isinstance(record.msg, str) else type(record.msg).__name__)
+        said = record.msg if isinstance(record.msg, str) else type(record.msg).__name__
+        # asyncio writes exceptions with their texts into the lines that follow.
+        text = blot(said.partition("\n")[0])
         self._log("log", logger=record.name, level=record.levelname.lower(), text=text, error=error, where=where)
 
 
@@ -101,13 +117,44 @@ def gate_other_logs(log: EventLog) -> None:
         logger.handlers, logger.propagate = [], True
         logger.setLevel(logging.WARNING)
 
-    def excepthook(kind: type[BaseException], _error: BaseException, trace: TracebackType | None) -> None:
+    _gate_what_python_prints(log)
+
+
+def _gate_what_python_prints(log: EventLog) -> None:
+    """Tell type and place of what Python itself would write to stderr in full: last exceptions, and warnings."""
+
+    def died(kind: type[BaseException], _error: BaseException | None, trace: TracebackType | None) -> None:
         log("error", error=kind.__name__, where=places(trace))
 
-    sys.excepthook = excepthook
+    def thread_died(hooked: threading.ExceptHookArgs) -> None:
+        if hooked.exc_type is not SystemExit:  # as in Python's own hook: that is how a thread may end
+            died(hooked.exc_type, None, hooked.exc_traceback)
+
+    def could_not_raise(hooked: "sys.UnraisableHookArgs") -> None:
+        died(hooked.exc_type, None, hooked.exc_traceback)
+
+    def warned(  # noqa: PLR0917 - Python's signature
+        message: Warning | str,
+        category: type[Warning],
+        filename: str,
+        lineno: int,
+        file: TextIO | None = None,
+        line: str | None = None,
+    ) -> None:
+        del message, file, line
+        where = f"{filename.rpartition('/')[2]}:{lineno}"
+        log("log", logger="warnings", level="warning", error=category.__name__, where=where)
+
+    sys.excepthook = died
+    threading.excepthook = thread_died
+    sys.unraisablehook = could_not_raise
+    warnings.showwarning = warned
 
 
 # --- Metrics ---------------------------------------------------------------------------------------------------------
+
+
+disable_created_metrics()  # type: ignore[no-untyped-call]  # its times are floats that look like card numbers
 
 
 class Metrics:

@@ -53,8 +53,7 @@ class Entry:
     """What a code means.
 
     `status` is HTTP's. `message` says what is wrong and what to do, for whoever reads the reply. `may_retry` tells
-    whether the same payment, sent again as a new transaction, can succeed without anybody changing the card or the
-    installation.
+    whether a new transaction with the same card can succeed: at once, later, or with what was wrong keyed in anew.
     """
 
     status: int
@@ -73,6 +72,7 @@ ERRORS: dict[Code, Entry] = {
     ErrorCode.INVALID_CARD_NUMBER: Entry(
         200,
         "The card number is not valid: 12 to 19 digits with a correct check digit. Ask for it again.",
+        may_retry=True,
     ),
     ErrorCode.UNSUPPORTED_CARD_BRAND: Entry(
         200,
@@ -81,21 +81,27 @@ ERRORS: dict[Code, Entry] = {
     ErrorCode.INVALID_EXPIRY: Entry(
         200,
         "The expiry is not valid: a month from 01 to 12 and a year of two or four digits. Ask for it again.",
+        may_retry=True,
     ),
     ErrorCode.EXPIRED_CARD: Entry(200, "The card has expired. Ask for another card."),
     ErrorCode.INVALID_CVV: Entry(
         200,
         "The security code is not valid: three digits, four for American Express. Ask for it again.",
+        may_retry=True,
     ),
     ErrorCode.INVALID_POSTAL_CODE: Entry(
         200,
         "The postal code is not valid: 1 to 10 letters, digits, spaces and hyphens. Ask for it again.",
+        may_retry=True,
     ),
     ErrorCode.INVALID_ROUTING_NUMBER: Entry(
         200,
         "The routing number is not valid: nine digits with a correct checksum. Ask for it again.",
+        may_retry=True,
     ),
-    ErrorCode.INVALID_ACCOUNT_NUMBER: Entry(200, "The account number is not valid: 4 to 17 digits. Ask for it again."),
+    ErrorCode.INVALID_ACCOUNT_NUMBER: Entry(
+        200, "The account number is not valid: 4 to 17 digits. Ask for it again.", may_retry=True
+    ),
     ErrorCode.INVALID_AMOUNT: Entry(
         200,
         "The amount is not valid: plain decimal, above zero, at most 1000000, no more decimals than the currency has.",
@@ -140,8 +146,8 @@ ERRORS: dict[Code, Entry] = {
     DeclineCode.DO_NOT_HONOR: Entry(200, "The issuer declined and gave no reason.", may_retry=True),
     DeclineCode.LOST_CARD: Entry(200, "The card was declined."),
     DeclineCode.STOLEN_CARD: Entry(200, "The card was declined."),
-    DeclineCode.INCORRECT_CVV: Entry(200, "The security code does not match the card."),
-    DeclineCode.INCORRECT_POSTAL_CODE: Entry(200, "The postal code does not match the card."),
+    DeclineCode.INCORRECT_CVV: Entry(200, "The security code does not match the card.", may_retry=True),
+    DeclineCode.INCORRECT_POSTAL_CODE: Entry(200, "The postal code does not match the card.", may_retry=True),
     DeclineCode.PROCESSING_ERROR: Entry(200, "The payment did not go through. No money moved.", may_retry=True),
     DeclineCode.ACCOUNT_CLOSED: Entry(200, "The account is closed."),
     DeclineCode.NO_ACCOUNT: Entry(200, "There is no such account."),

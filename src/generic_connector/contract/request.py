@@ -85,20 +85,22 @@ class _RefusedError(Exception):
 
 def _payment(fields: Mapping[str, Json], method: Method, dialect: Dialect) -> Payment:
     transaction_id = _transaction_id(fields)
-    read_instrument = _bank_account if _is_bank(fields) else _card
+    is_bank = _is_bank(fields)
+    number = _needed(fields, "bankaccountnumber" if is_bank else "cardnumber")
     amount = _amount_text(fields, dialect) if method is Method.CHARGE else None
     currency = _needed(fields, "currency_code") if method is Method.CHARGE else None
     parameters = _parameters(fields)
-    instrument, secret = read_instrument(fields)
-    _keep_out(secret, transaction_id)
-    details = _details(parameters, fields.get("description"), secret)
+    details = _details(parameters, fields.get("description"), number)
+    save_card = method is Method.CHARGE and _flag(parameters.acted_on, "savecard")
+    instrument = _bank_account(fields, number) if is_bank else _card(fields, number)
+    _keep_out(number, transaction_id)
     if amount is None or currency is None:
         return Tokenize(transaction_id=transaction_id, instrument=instrument, details=details)
     return Charge(
         transaction_id=transaction_id,
         instrument=instrument,
         money=_money(amount, currency),
-        save_card=_flag(parameters.acted_on, "savecard"),
+        save_card=save_card,
         details=details,
     )
 
@@ -238,8 +240,7 @@ def _is_bank(fields: Mapping[str, Json]) -> bool:
     return has_bank or (card is None and bool(bank))
 
 
-def _card(fields: Mapping[str, Json]) -> tuple[Card, str]:
-    number = _needed(fields, "cardnumber")
+def _card(fields: Mapping[str, Json], number: str) -> Card:
     month, year = _needed(fields, "expiry_month"), _needed(fields, "expiry_year")
     security_code, postal_code = _text(fields, "cvv"), _text(fields, "postal_code")
     pan = Pan.parse(number)
@@ -251,19 +252,18 @@ def _card(fields: Mapping[str, Json]) -> tuple[Card, str]:
     cvv = Cvv.parse(security_code, pan.brand) if security_code else None
     if security_code and cvv is None:
         raise _RefusedError(ErrorCode.INVALID_CVV)
-    return Card(pan, expiry, cvv, _postal_code(postal_code)), number
+    return Card(pan, expiry, cvv, _postal_code(postal_code))
 
 
-def _bank_account(fields: Mapping[str, Json]) -> tuple[BankAccount, str]:
-    routing, number = _needed(fields, "routingnumber"), _needed(fields, "bankaccountnumber")
-    postal_code = _text(fields, "postal_code")
+def _bank_account(fields: Mapping[str, Json], number: str) -> BankAccount:
+    routing, postal_code = _needed(fields, "routingnumber"), _text(fields, "postal_code")
     routing_number = parse_routing_number(routing)
     if routing_number is None:
         raise _RefusedError(ErrorCode.INVALID_ROUTING_NUMBER)
     account_number = AccountNumber.parse(number)
     if account_number is None:
         raise _RefusedError(ErrorCode.INVALID_ACCOUNT_NUMBER)
-    return BankAccount(routing_number, account_number, _postal_code(postal_code)), number
+    return BankAccount(routing_number, account_number, _postal_code(postal_code))
 
 
 def _postal_code(text: str | None) -> str | None:

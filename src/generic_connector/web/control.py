@@ -20,6 +20,7 @@ from typing import Any
 
 from generic_connector.administration import Administration, RefusedError
 from generic_connector.ports import Log
+from generic_connector.scrub import scrub
 
 LINE_BYTES_MAX = 1024 * 1024
 _ANSWER_TIMEOUT_S = 120
@@ -59,7 +60,7 @@ async def _answer(administration: Administration, line: bytes, actor: str, log: 
         asked = json.loads(line)
         return {"result": await administration.do(asked["act"], asked["arguments"], actor)}
     except RefusedError as refused:
-        return {"refused": str(refused)}
+        return {"refused": scrub(str(refused))}
     except Exception as error:  # noqa: BLE001 - an act's bug must not end the server
         log("error", error=type(error).__name__, reason="control")
         return {"refused": f"the server could not do it ({type(error).__name__}): see its log"}

@@ -14,7 +14,6 @@ from collections.abc import Awaitable, Callable, MutableMapping
 from time import perf_counter
 from types import TracebackType
 from typing import Any, Self
-from urllib.parse import unquote
 
 from generic_connector.connector import Answer, Connector
 from generic_connector.contract.body import BODY_BYTES_MAX
@@ -39,7 +38,9 @@ PATH_SECRET = "/i/"  # noqa: S105 - where path secrets begin
 REALM = "generic-connector"
 
 _DRAINED_BYTES_MAX = 1024 * 1024
-_HANG_UP_WATCHED_AFTER_S = 1.0
+_SLOW_AFTER_S = 1.0
+_SIZE_DIGITS_READ = 20
+"""Of a declared size. However many follow, it is too large."""
 
 
 class Gateway:
@@ -79,16 +80,20 @@ class Gateway:
             receive, send, new_id("req", now_ms=self._clock(), randomness=self._randomness), self._body_timeout_s
         )
         try:
-            await self._exchange(scope, exchange, PATHS.get(path), path[len(PATH_SECRET) :] if is_secret else None)
+            with exchange:
+                await self._exchange(scope, exchange, PATHS.get(path), path[len(PATH_SECRET) :] if is_secret else None)
         except HungUpError:
             self._log("caller_left", request_id=exchange.request_id)
         except Exception as error:  # noqa: BLE001 - the last net: no stack and no HTML leaves, and nothing was sent
-            self._log("error", request_id=exchange.request_id, error=type(error).__name__)
-            await self._refuse(exchange, ErrorCode.INTERNAL_ERROR)
+            await self._refuse(exchange, ErrorCode.INTERNAL_ERROR, event="error", error=type(error).__name__)
 
     async def _exchange(
         self, scope: Scope, exchange: "Exchange", path_method: Method | None, secret: str | None
     ) -> None:
+        caller = None if secret is None else self._directory.identify_path(secret)
+        if isinstance(caller, Refused) and caller.code is ErrorCode.NOT_FOUND:
+            await self._turn_away(exchange, caller, _address(scope))
+            return
         if scope["method"] != "POST":
             await self._refuse(exchange, ErrorCode.METHOD_NOT_ALLOWED, (b"allow", b"POST"))
             return
@@ -98,7 +103,7 @@ class Gateway:
             exchange.is_last = declared > _DRAINED_BYTES_MAX
             await self._refuse(exchange, ErrorCode.PAYLOAD_TOO_LARGE)
             return
-        caller = self._identify(headers, secret)
+        caller = caller or self._directory.identify(headers.get(b"authorization", b"").decode("latin-1"))
         if isinstance(caller, Refused):
             await self._turn_away(exchange, caller, _address(scope))
             return
@@ -110,21 +115,13 @@ class Gateway:
             return
         await self._pay(exchange, caller, parse(body, caller.instance.dialect, path_method))
 
-    # --- Who is calling ---
-
-    def _identify(self, headers: dict[bytes, bytes], secret: str | None) -> Caller | Refused:
-        if secret is not None:
-            return self._directory.identify_path(unquote(secret))
-        return self._directory.identify(headers.get(b"authorization", b"").decode("latin-1"))
-
     async def _turn_away(self, exchange: "Exchange", refused: Refused, address: str) -> None:
         if refused.counts and not self._throttle.may_be_refused(address):
-            self._log("throttled", request_id=exchange.request_id, address=address)
-            await self._refuse(exchange, ErrorCode.TOO_MANY_REQUESTS, (b"retry-after", b"1"))
+            code = ErrorCode.TOO_MANY_REQUESTS
+            await self._refuse(exchange, code, *_RETRY_AFTER, event="throttled", address=address)
             return
-        if refused.counts:
-            self._log("refused_credential", request_id=exchange.request_id, address=address, reason=refused.reason)
-        await self._refuse(exchange, refused.code)
+        event = "refused_credential" if refused.counts else "refused"
+        await self._refuse(exchange, refused.code, event=event, address=address, reason=refused.reason)
 
     # --- The payment ---
 
@@ -144,15 +141,12 @@ class Gateway:
                 status=reply.status,
             )
             return
-        with exchange.watching_for_hang_up():
-            answer = await self._connector.pay(caller, asked, exchange.request_id)
-            if answer.reply is None:
-                self._tell(exchange, caller, asked, answer, began)
-                await exchange.silence()
-        extra = _RETRY_AFTER if answer.code is ErrorCode.TOO_MANY_REQUESTS else ()
+        answer = await self._connector.pay(caller, asked, exchange.request_id)
         if answer.reply is not None:
-            await exchange.reply(answer.reply, *extra)
-            self._tell(exchange, caller, asked, answer, began)
+            await exchange.reply(answer.reply, *(_RETRY_AFTER if answer.code is ErrorCode.TOO_MANY_REQUESTS else ()))
+        self._tell(exchange, caller, asked, answer, began)
+        if answer.reply is None:
+            await exchange.silence()
 
     def _tell(self, exchange: "Exchange", caller: Caller, payment: Payment, answer: Answer, began: float) -> None:
         seconds = perf_counter() - began
@@ -176,12 +170,20 @@ class Gateway:
         )
 
     async def _refuse(
-        self, exchange: "Exchange", code: Code, *extra: tuple[bytes, bytes], message: str | None = None
+        self,
+        exchange: "Exchange",
+        code: Code,
+        *extra: tuple[bytes, bytes],
+        message: str | None = None,
+        event: str = "refused",
+        **fields: str,
     ) -> None:
         if code is ErrorCode.UNAUTHORIZED:
             extra = (*extra, (b"www-authenticate", f'Basic realm="{REALM}", charset="UTF-8"'.encode()))
+        reply = render_failure(code, None, message=message)
         self._metrics.refused(code)
-        await exchange.reply(render_failure(code, None, message=message), *extra)
+        self._log(event, request_id=exchange.request_id, code=code, status=reply.status, **fields)
+        await exchange.reply(reply, *extra)
 
 
 _RETRY_AFTER = ((b"retry-after", b"1"),)
@@ -192,7 +194,11 @@ class HungUpError(Exception):
 
 
 class Exchange:
-    """One request and its reply on the wire. Knows ASGI, and nothing of payments."""
+    """One request and its reply on the wire. Knows ASGI, and nothing of payments.
+
+    While it lasts it has one timer, which most requests outrun: it finds a body that does not come, and later a caller
+    who has left while the answer was waited for.
+    """
 
     def __init__(self, receive: Receive, send: Send, request_id: str, body_timeout_s: float) -> None:
         self.request_id = request_id
@@ -200,29 +206,81 @@ class Exchange:
         self._receive = receive
         self._send = send
         self._body_timeout_s = body_timeout_s
+        self._loop = asyncio.get_running_loop()
+        self._task = asyncio.current_task()
+        self._is_body_read = False
+        self._is_body_late = False
+        self._has_left = False
+        self._watcher: asyncio.Task[None] | None = None
+
+    # --- The timer ---
+
+    def __enter__(self) -> Self:
+        """Start the timer."""
+        self._began = self._loop.time()
+        self._timer = self._loop.call_later(min(_SLOW_AFTER_S, self._body_timeout_s), self._is_slow)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Stop it. A caller who has left turns the cancellation that told so into `HungUpError`."""
+        self._stop_watching()
+        if self._has_left and kind in {None, asyncio.CancelledError}:
+            raise HungUpError from None
+
+    def _is_slow(self) -> None:
+        if self._is_body_read:
+            self._watcher = self._loop.create_task(self._watch())
+            return
+        left_s = self._began + self._body_timeout_s - self._loop.time()
+        if left_s > 0:
+            self._timer = self._loop.call_later(left_s, self._is_slow)
+        elif self._task is not None:
+            self._is_body_late = True
+            self._task.cancel()
+
+    async def _watch(self) -> None:
+        while (await self._receive())["type"] != "http.disconnect":
+            pass
+        self._has_left = True
+        if self._task is not None:
+            self._task.cancel()
+
+    def _stop_watching(self) -> None:
+        self._timer.cancel()
+        if self._watcher is not None:
+            self._watcher.cancel()
+
+    # --- Request and reply ---
 
     async def body(self) -> bytes | ErrorCode:
         """Return the body, or why there is none: too large, or not there in time."""
-        chunks: list[bytes] = []
-        size = 0
         try:
-            async with asyncio.timeout(self._body_timeout_s):
-                while True:
-                    message = await self._receive()
-                    if message["type"] == "http.disconnect":
-                        raise HungUpError
-                    chunk = message.get("body", b"")
-                    size += len(chunk)
-                    if size > BODY_BYTES_MAX:
-                        return ErrorCode.PAYLOAD_TOO_LARGE
-                    chunks.append(chunk)
-                    if not message.get("more_body", False):
-                        return b"".join(chunks) if len(chunks) > 1 else chunk
-        except TimeoutError:
+            return await self._read()
+        except asyncio.CancelledError:
+            if not self._is_body_late or self._task is None:
+                raise
+            self._task.uncancel()
             return ErrorCode.MALFORMED_REQUEST
+        finally:
+            self._is_body_read = True
+
+    async def _read(self) -> bytes | ErrorCode:
+        body = b""
+        while True:
+            message = await self._receive()
+            if message["type"] == "http.disconnect":
+                raise HungUpError
+            body += bytes(message.get("body", b""))
+            if len(body) > BODY_BYTES_MAX:
+                return ErrorCode.PAYLOAD_TOO_LARGE
+            if not message.get("more_body", False):
+                return body
 
     async def reply(self, reply: Reply, *extra: tuple[bytes, bytes]) -> None:
         """Send a reply. Where the request's rest is better not read, the connection ends with it."""
+        self._stop_watching()
         headers = [
             (b"content-type", b"application/json"),
             (b"content-length", b"%d" % len(reply.body)),
@@ -240,47 +298,10 @@ class Exchange:
             pass
         raise HungUpError
 
-    def watching_for_hang_up(self) -> "_Watch":
-        """While in this context for long, a caller who leaves ends it with `HungUpError`."""
-        return _Watch(self._receive)
-
-
-class _Watch:
-    """Ends a wait when the caller leaves. Starts late, so that a quick answer costs a timer and no task."""
-
-    def __init__(self, receive: Receive) -> None:
-        self._receive = receive
-        self._watcher: asyncio.Task[None] | None = None
-        self._has_left = False
-
-    def __enter__(self) -> Self:
-        self._task = asyncio.current_task()
-        self._timer = asyncio.get_running_loop().call_later(_HANG_UP_WATCHED_AFTER_S, self._start)
-        return self
-
-    def _start(self) -> None:
-        self._watcher = asyncio.get_running_loop().create_task(self._watch())
-
-    async def _watch(self) -> None:
-        while (await self._receive())["type"] != "http.disconnect":
-            pass
-        self._has_left = True
-        if self._task is not None:
-            self._task.cancel()
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._timer.cancel()
-        if self._watcher is not None:
-            self._watcher.cancel()
-        if self._has_left and kind in {None, asyncio.CancelledError}:
-            raise HungUpError from None
-
 
 def _declared_length(headers: dict[bytes, bytes]) -> int:
-    declared = headers.get(b"content-length", b"0")
-    return int(declared) if declared.isdigit() and len(declared) < 20 else 0  # noqa: PLR2004 - the parser saw to it
+    digits = headers.get(b"content-length", b"").lstrip(b"0")
+    return int(digits[:_SIZE_DIGITS_READ]) if digits.isdigit() else 0
 
 
 def _address(scope: Scope) -> str:

@@ -6,7 +6,6 @@ refusing calls would not help it. Metrics are not here: they are on the manageme
 """
 
 import asyncio
-import sqlite3
 from collections.abc import Awaitable, Callable, Mapping
 from functools import cache
 from importlib.resources import files
@@ -23,7 +22,7 @@ from generic_connector.contract.errors import ErrorCode
 from generic_connector.contract.reply import render_failure
 from generic_connector.identifier import Randomness, new_id
 from generic_connector.keyring import Keyring
-from generic_connector.ports import Clock, Processor, Store
+from generic_connector.ports import Clock, Log, Processor, Store, StoreUnavailableError
 
 _REACHABLE_TIMEOUT_S = 2.0
 _CODES = {404: ErrorCode.NOT_FOUND, 405: ErrorCode.METHOD_NOT_ALLOWED}
@@ -46,14 +45,19 @@ def make_pages(
     processors: Mapping[str, Processor],
     clock: Clock,
     randomness: Randomness,
+    log: Log,
 ) -> Starlette:
     """Return the application that answers what is no payment."""
 
-    def request_id() -> dict[str, str]:
-        return {"x-request-id": new_id("req", now_ms=clock(), randomness=randomness)}
+    def logged(response: Response, event: str = "page", code: str | None = None) -> Response:
+        """Give a reply its id, which the log has too."""
+        id_ = new_id("req", now_ms=clock(), randomness=randomness)
+        response.headers["x-request-id"] = id_
+        log(event, request_id=id_, code=code, status=response.status_code)
+        return response
 
     async def healthz(_request: Request) -> Response:
-        return JSONResponse({"status": "alive"}, headers=request_id())
+        return logged(JSONResponse({"status": "alive"}))
 
     async def readyz(_request: Request) -> Response:
         is_store_usable = await _is_usable(store)
@@ -66,19 +70,17 @@ def make_pages(
             "keys": "ok" if keyring.is_usable else "unusable",
             "processors": dict(zip(processors, reached, strict=True)),
         }
-        return JSONResponse(body, 200 if is_ready else 503, request_id())
+        return logged(JSONResponse(body, 200 if is_ready else 503))
 
     async def openapi(_request: Request) -> Response:
-        return Response(openapi_yaml(), media_type="application/yaml", headers=request_id())
+        return logged(Response(openapi_yaml(), media_type="application/yaml"))
 
     async def refused(_request: Request, error: Exception) -> Response:
         status = error.status_code if isinstance(error, HTTPException) else 500
-        reply = render_failure(_CODES.get(status, ErrorCode.INTERNAL_ERROR), None)
-        headers = {**(getattr(error, "headers", None) or {}), **request_id()}
-        message = reply.body
-        if reply.status == 405:  # noqa: PLR2004 - HTTP's number
-            message = render_failure(ErrorCode.METHOD_NOT_ALLOWED, None, message="Send GET.").body
-        return Response(message, reply.status, headers, "application/json")
+        code = _CODES.get(status, ErrorCode.INTERNAL_ERROR)
+        reply = render_failure(code, None, message="Send GET." if code is ErrorCode.METHOD_NOT_ALLOWED else None)
+        headers = getattr(error, "headers", None)
+        return logged(Response(reply.body, reply.status, headers, "application/json"), "refused", code)
 
     pages: Mapping[str, Callable[[Request], Awaitable[Response]]] = {
         "/healthz": healthz,
@@ -96,7 +98,7 @@ def make_pages(
 async def _is_usable(store: Store) -> bool:
     try:
         await store.find(0, "")
-    except (sqlite3.Error, OSError):
+    except (StoreUnavailableError, OSError):
         return False
     return True
 
