@@ -27,7 +27,7 @@ Clock = Callable[[], int]
 class Log(Protocol):
     """Takes events: a name, and fields of an allow-list (`telemetry`). Never card data, never free text."""
 
-    def __call__(self, event: str, **fields: str | int | float | None) -> None:
+    def __call__(self, event: str, **fields: str | float | None) -> None:
         """Write one event."""
         ...
 
@@ -47,8 +47,9 @@ class Purchase:
     """What a processor is asked: to take money (`money`), or only to say whether the instrument is good (None).
 
     `idempotency_key` is the same on every send of one transaction, after restarts too: letters, digits and `_`, 43
-    characters. `instance` is the unique name, `transaction_id` the carrier's id: both are for the processor's own records.
-    `metadata` are the merchant's custom parameters as texts. `controls` are for the sandbox only, and empty elsewhere.
+    characters. `instance` is the unique name, `transaction_id` the carrier's id: both are for the processor's own
+    records. `metadata` are the merchant's custom parameters as texts. `controls` are for the sandbox only, and empty
+    elsewhere.
     """
 
     idempotency_key: str
@@ -60,7 +61,7 @@ class Purchase:
     reference: str | None = None
     description: str | None = None
     metadata: Mapping[str, str] = field(default_factory=dict)
-    ach: AchDetails = AchDetails()
+    ach: AchDetails = field(default_factory=AchDetails)
     controls: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -68,8 +69,8 @@ class Purchase:
 class Traits:
     """What the connector may rely on. Promise less where you are not sure: it costs retries, not money.
 
-    `honours_keys`: a second `purchase` with the same key does nothing and answers as the first did. Then, and only then,
-    the connector sends again after an unknown outcome.
+    `honours_keys`: a second `purchase` with the same key does nothing and answers as the first did. Then, and only
+    then, the connector sends again after an unknown outcome.
     `looks_up`: `look_up` tells what became of a key.
     `conclusive_after_s`: this long after a send, what `look_up` has not found will never happen.
     `is_live`: real money. Test instances cannot use a live processor, live instances no other.
@@ -86,9 +87,10 @@ class Traits:
 class Processor(Protocol):
     """Moves money. One object serves all instances that name it, concurrently, on one event loop.
 
-    Every method may take as long as it needs: the connector has its own clock (`processor_timeout`) and cancels what
-    outlasts it. Exceptions are not an answer: one that escapes counts as `Unknown`, is logged without its text's digits, and
-    is settled by look-up. Log no card data: `reveal()` what the wire needs, where the wire needs it.
+    Every method may take as long as it needs: the connector has its own clock (`processor_timeout`) and cancels
+    what outlasts it. Exceptions are not an answer: one that escapes counts as `Unknown`, is logged without its
+    text's digits, and is settled by look-up. Log no card data: `reveal()` what the wire needs, where the wire
+    needs it.
     """
 
     @property
@@ -105,11 +107,11 @@ class Processor(Protocol):
         ...
 
     async def verify(self, purchase: Purchase) -> PurchaseResult:
-        """Say whether the instrument is good, moving no money: `purchase.money` is None. Called before it is vaulted."""
+        """Say whether the instrument is good, moving no money: `money` is None. Called before it is vaulted."""
         ...
 
     async def look_up(self, idempotency_key: str) -> LookUpResult:
-        """Say what became of a purchase. `Unknown` where that cannot be told now; `NotFound` only where it is certain."""
+        """Say what became of a purchase. `Unknown` where that cannot be told; `NotFound` only where it is certain."""
         ...
 
     async def is_reachable(self) -> bool:
@@ -140,7 +142,7 @@ ProcessorFactory = Callable[[ProcessorContext], Processor]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Vaulted:
-    """An instrument in the vault: sealed, with what may be shown of it. `is_active` is False until its charge succeeds."""
+    """An instrument in the vault: sealed, and what may be shown of it. Inactive until its charge succeeds."""
 
     token_id: str
     instance_id: int
@@ -345,7 +347,7 @@ class Registry(Protocol):
 
 
 class KekProvider(Protocol):
-    """Keeps the KEK. Development: a file. Production: an HSM or a vault that wraps and unwraps without giving it away."""
+    """Keeps the KEK. Development: a file. Production: an HSM or a key service, which never gives it away."""
 
     @property
     def kek_id(self) -> str:
