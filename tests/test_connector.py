@@ -1,7 +1,9 @@
 """The connector's promise, as a story: one payment comes in, in any number of deliveries, and at most one goes out."""
 
 import asyncio
+import contextlib
 import io
+import sqlite3
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -845,6 +847,23 @@ async def test_a_claim_that_fails_is_a_503_and_nothing_is_sent(
     assert (bank.asked, shop.vault()) == ([], {})
     shop.execute("ALTER TABLE trouble RENAME TO ledger" if "RENAME" in trouble else "DROP TRIGGER trouble")
     assert code(await shop.pay(pay_for(method=method))) is None
+
+
+@story
+async def test_a_database_that_a_stranger_has_locked_is_waited_for_once(shop: Shop, bank: Bank) -> None:
+    """Somebody's shell is in a transaction: all who came together hear 503 after one wait, not after one each."""
+    await shop.boot()
+    shop.execute("PRAGMA busy_timeout = 20")
+    begun: list[str] = []
+    with contextlib.closing(sqlite3.connect(shop.home / "ledger.db", isolation_level=None)) as stranger:
+        stranger.execute("BEGIN IMMEDIATE")
+        shop.store.journal.connection.set_trace_callback(begun.append)
+        answers = await asyncio.gather(*(shop.pay(pay_for(f"t{number}")) for number in range(20)))
+        stranger.execute("ROLLBACK")
+
+    assert {code(answer) for answer in answers} == {"store_unavailable"}
+    assert (len(begun), bank.asked) == (1, [])
+    assert code(await shop.pay(pay_for())) is None
 
 
 @story

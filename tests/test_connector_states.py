@@ -17,7 +17,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from hypothesis import settings
+from hypothesis import Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule, run_state_machine_as_test
 
@@ -39,13 +39,13 @@ LONG_S = 300
 LEASE_S = 60
 NOT_FINAL = {"transaction_id_reused", "outcome_unknown"}
 
-EXAMPLES = settings(max_examples=60, stateful_step_count=40, deadline=None)
+EXAMPLES = settings(max_examples=100, stateful_step_count=40, deadline=None)
 UNTIL_FOUND = settings(
     EXAMPLES,
     max_examples=500,
     derandomize=True,
     database=None,
-    phases=list(EXAMPLES.phases)[:3],
+    phases=[Phase.generate],
     report_multiple_bugs=False,
 )
 
@@ -296,6 +296,9 @@ class Control(Payments):
 
     def processor(self) -> Processor:
         return Forgetful(self.bank)
+
+    def what_was_answered_is_what_the_bank_did(self) -> None:
+        """Not looked at here: such an adapter has many faults, and the worst is to be found."""
 
 
 @pytest.fixture(autouse=True)

@@ -376,14 +376,24 @@ def twice(names: Sequence[str]) -> list[str]:
     return [name for name, count in Counter(names).items() if count > 1]
 
 
-def summary(kills: Counter[Point], load: Load, findings: Findings, seconds: float) -> str:
-    """The result in one line."""
-    by_point = ", ".join(f"{count} {point}" for point, count in kills.items())
-    told = sum(asked.told_id is not None for asked in load.asked)
-    return (
-        f"\n{kills.total()} kills ({by_point}) in {seconds:.0f} s: {len(load.asked)} payments, {told} acknowledged, "
-        f"{len(findings.lost)} lost, {len(findings.charged_twice)} charged twice, {len(findings.unsettled)} in doubt"
-    )
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What became of it all. `taken_over` counts the charges that a dead process had left behind."""
+
+    kills: Counter[Point]
+    seconds: float
+    payments: int
+    acknowledged: int
+    taken_over: int
+    findings: Findings
+
+    def __str__(self) -> str:
+        by_point = ", ".join(f"{count} {point}" for point, count in sorted(self.kills.items()))
+        return (
+            f"\n{self.kills.total()} kills ({by_point}) in {self.seconds:.0f} s: {self.payments} payments, "
+            f"{self.acknowledged} acknowledged, {self.taken_over} taken over, {len(self.findings.lost)} lost, "
+            f"{len(self.findings.charged_twice)} charged twice, {len(self.findings.unsettled)} in doubt"
+        )
 
 
 # --- The tests -------------------------------------------------------------------------------------------------------
@@ -403,8 +413,8 @@ def orders(load: Load, kills_at_each: int) -> Iterator[Order]:
         )
 
 
-async def kill_and_examine(home: Home, load: Load, ordered: Iterator[Order]) -> tuple[str, Findings]:
-    """The whole story: rounds, the replay, the examination, and its result in one line."""
+async def kill_and_examine(home: Home, load: Load, ordered: Iterator[Order]) -> Outcome:
+    """The whole story: rounds, the replay, the examination."""
     began, kills = time.monotonic(), Counter[Point]()
     async with gateways(home) as served:
         for order in ordered:
@@ -413,7 +423,16 @@ async def kill_and_examine(home: Home, load: Load, ordered: Iterator[Order]) -> 
         await replay(served, load)
     with locked(home.path):
         findings = await examine(home.path, load)
-    return summary(kills, load, findings, time.monotonic() - began), findings
+    with contextlib.closing(read_only(home.path / "ledger.db")) as reader:
+        (taken_over,) = reader.execute("SELECT count(*) FROM ledger WHERE fence > 1").fetchone()
+    return Outcome(
+        kills=kills,
+        seconds=time.monotonic() - began,
+        payments=len(load.asked),
+        acknowledged=sum(asked.told_id is not None for asked in load.asked),
+        taken_over=taken_over,
+        findings=findings,
+    )
 
 
 @pytest.mark.timeout(600)
@@ -423,12 +442,13 @@ def test_whenever_the_gateway_is_killed_nothing_is_lost_and_nobody_is_charged_tw
     """250 kills under load: what was acknowledged is kept, said again in the same bytes, and captured once."""
     load = Load(seed=1)
 
-    told, findings = asyncio.run(kill_and_examine(home, load, orders(load, KILLS_AT_EACH_POINT)))
+    outcome = asyncio.run(kill_and_examine(home, load, orders(load, KILLS_AT_EACH_POINT)))
 
     with capsys.disabled():
-        print(told)  # noqa: T201 - what the figures of the design are about
-    assert findings == Findings()
-    assert sum(asked.told_id is not None for asked in load.asked) > KILLS_AT_EACH_POINT * len(Point)
+        print(outcome)  # noqa: T201 - what the figures of the design are about
+    assert outcome.findings == Findings()
+    assert outcome.kills == dict.fromkeys(Point, KILLS_AT_EACH_POINT)
+    assert min(outcome.acknowledged, outcome.taken_over) > outcome.kills.total()
 
 
 @pytest.mark.timeout(300)
@@ -440,12 +460,12 @@ def test_the_same_kills_find_out_an_adapter_that_forgets(home: Home, capsys: pyt
         for _kill in range(KILLS_OF_THE_CONTROL)
     )
 
-    told, findings = asyncio.run(kill_and_examine(home, load, ordered))
+    outcome = asyncio.run(kill_and_examine(home, load, ordered))
 
     with capsys.disabled():
-        print(told, "(the control)")  # noqa: T201
-    assert findings.charged_twice
-    assert findings.not_as_the_bank_has_it
+        print(outcome, "(the control)")  # noqa: T201
+    assert outcome.findings.charged_twice
+    assert outcome.findings.not_as_the_bank_has_it
 
 
 # --- Starts and ends -------------------------------------------------------------------------------------------------

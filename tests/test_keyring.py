@@ -243,10 +243,12 @@ def test_a_key_has_a_last_seal(registry: FakeRegistry) -> None:
 
 
 def test_an_exhausted_key_stays_exhausted(registry: FakeRegistry) -> None:
-    """A refused seal leaves nothing in hand: the same ring goes on refusing."""
+    """A refused seal leaves nothing in hand: the same ring goes on refusing, and says that it is of no use any more."""
     registry.reserved = SEALS_MAX
     ring = ring_of(registry)
 
+    assert ring.is_usable
     for _ in range(2):
         with pytest.raises(KeyExhaustedError):
             ring.seal(CARD, PLACE)
+    assert not ring.is_usable

@@ -144,7 +144,7 @@ def drive(tmp_path_factory: pytest.TempPathFactory) -> Drive:
         (drive.evidence / directory).mkdir()
     certificates = certificates_in(base / "certificates")
     with pytest.MonkeyPatch.context() as environment:
-        environment.setenv("PYTHONPATH", str(Path(__file__).parent))
+        environment.setenv("PYTHONPATH", str(Path(__file__).parent), prepend=os.pathsep)
         environment.setenv("TMPDIR", str(drive.evidence / "tmp"))
         environment.setenv("HOME", str(drive.evidence / "user"))
         _prepare(drive)
@@ -580,7 +580,7 @@ WILD_NUMBERS: Mapping[str, Callable[[str], bytes]] = {
 
 
 def test_every_canary_would_be_found(drive: Drive, evidence: Sequence[Evidence]) -> None:
-    """Control: planted in copies of the files, in shapes that are made without the search's own table, each is found."""
+    """Control: planted in copies of the files, in shapes made without the search's own table, each of them is found."""
     missed = []
     for number, canary in enumerate(drive.canaries):
         wild = {**WILD, **(WILD_NUMBERS if canary.is_number else {})} if canary.is_text else {}

@@ -375,10 +375,10 @@ REASONS_BEYOND_SCHEMA = {
 
 
 def test_the_schema_and_the_parser_say_the_same_of_thousands_of_bodies() -> None:
-    """Of 6,000 damaged bodies the schema accepts those that are no 400, and no other but for reasons beyond it."""
+    """Of 4,000 damaged bodies the schema accepts those that are no 400, and no other but for reasons beyond it."""
     mutator, agreed = Mutator(seed=31), Counter[bool]()
 
-    for _ in range(6000):
+    for _ in range(4000):
         mutant = mutator.next()
         case = mutant.case
         parsed = parse(mutant.body, Dialect(case.dialect), PATHS[case.path])
@@ -388,7 +388,7 @@ def test_the_schema_and_the_parser_say_the_same_of_thousands_of_bodies() -> None
         assert DESCRIPTION.accepts(case.path, case.dialect, mutant.body) is not is_bad, mutant.body
         agreed[is_bad] += 1
 
-    assert min(agreed[True], agreed[False]) > 1500
+    assert min(agreed[True], agreed[False]) > 1000
 
 
 # --- Every error code ------------------------------------------------------------------------------------------------
@@ -469,6 +469,15 @@ def test_a_code_is_produced_in_the_one_shape(gateway: Checked, code: str) -> Non
     assert {None} == {body[key] for key in body.keys() & BOTH_IDS}
     is_about_a_method = reply.status_code == 200 or code in {"missing_field", "invalid_field"}
     assert (1 if is_about_a_method else 2) == len(body.keys() & BOTH_IDS)
+
+
+def test_the_amount_chooses_the_decline_in_the_documents_order(gateway: Checked) -> None:
+    """The sandbox answers a charge of 2000 + n with the n-th decline that the document lists."""
+    documented = DOCUMENT["components"]["schemas"]["DeclineCode"]["enum"]
+
+    declined = [gateway.pay(charge(amount=f"{2000 + n}.50")).json()["error_code"] for n in range(len(documented) + 1)]
+
+    assert [*documented, "card_declined"] == declined
 
 
 @pytest.mark.parametrize("code", DeclineCode)

@@ -12,6 +12,7 @@ result for each, so that a hundred inserts are one `executemany`. The rules of f
 
 - a batch that fails is rolled back, and each item is tried alone, so that one bad item does not harm its neighbours;
 - an item that fails alone gets the exception, and nothing of it was written;
+- where a stranger has locked the file, no item is to blame: all get the exception, after one wait;
 - a COMMIT that fails tells nothing about what is on disk (an fsync that failed once may lie the next time): nobody is
   answered, and the process ends. The next start reads what is there.
 
@@ -140,8 +141,13 @@ class Journal:
                         entries, batch(self.connection, [item for item, _future in entries]), strict=True
                     )
                 ]
-        except Exception:  # noqa: BLE001 - whatever it was, each item now finds out alone
-            self._flush_one_by_one(queue)
+        except Exception as error:  # noqa: BLE001 - whatever it was, somebody waits for it
+            if getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_BUSY:
+                for future in (future for entries in queue.values() for _item, future in entries):
+                    if future is not None and not future.done():
+                        future.set_exception(error)
+            else:
+                self._flush_one_by_one(queue)
             return
         for future, result in answers:
             if future is not None and not future.done():

@@ -17,6 +17,7 @@ from typing import Any
 
 import click
 
+from generic_connector import __version__
 from generic_connector.administration import RefusedError
 from generic_connector.cli.demo import demo
 from generic_connector.cli.doctor import doctor
@@ -114,6 +115,7 @@ def _said(error: Exception) -> str:
         "init", "instance add Default", "serve --tls-cert certs/localhost.pem --tls-key certs/localhost-key.pem"
     ),
 )
+@click.version_option(__version__, prog_name="generic-connector")
 @group_home_option
 @click.pass_context
 def program(context: click.Context) -> None:
