@@ -15,6 +15,8 @@ from itertools import accumulate
 
 RUN_DIGITS_MIN = 12
 RUN_DIGITS_MAX = 19
+RUN_DIGITS_JUDGED_MAX = 256
+"""A longer run means nothing to anybody, almost surely holds a number that passes, and would take time to judge."""
 _LAST_SHOWN = 4
 _LONG_SECRET = 8
 
@@ -70,7 +72,7 @@ def _hidden(groups: Sequence[str], secrets: Sequence[str]) -> int:
     """
     digits = "".join(groups)
     length = len(digits)
-    if any(secret in digits for secret in secrets):
+    if length > RUN_DIGITS_JUDGED_MAX or any(secret in digits for secret in secrets):
         return length
     cuts: Container[int] = set(accumulate(map(len, groups), initial=0))
     if max(map(len, groups)) > RUN_DIGITS_MAX:
