@@ -131,7 +131,7 @@ def test_a_long_run_is_searched_to_both_ends(length: int, digit: str) -> None:
 
 
 def test_a_run_that_is_too_long_to_judge_is_masked_whole() -> None:
-    """A run of 256 digits of which no 12 to 19 pass Luhn stays; one more digit, and it is masked without a judgement."""
+    """A run of 256 digits of which no 12 to 19 pass Luhn stays; one digit more, and it is masked unjudged."""
     assert "1" * 256 == scrub("1" * 256)
     assert "*" * 257 == scrub("1" * 257)
 
