@@ -925,3 +925,30 @@ def test_a_card_number_in_a_reference_is_masked(gateway: Served, number: str) ->
 
         assert "*" in reply["parameters"]["reference"]
         assert written not in reply["parameters"]["reference"]
+
+
+# --- A processor's own words -----------------------------------------------------------------------------------------
+
+
+class Careless(ApproveAll):
+    """Puts what it was given into what it says."""
+
+    async def purchase(self, purchase: Purchase) -> PurchaseResult:
+        assert isinstance(purchase.instrument, Card)
+        assert purchase.instrument.cvv is not None
+        number, cvv = purchase.instrument.pan.reveal(), purchase.instrument.cvv.reveal()
+        return Approved(authorization_code=number, processor_reference=f"for {number}", avs_result="Y", cvv_result=cvv)
+
+
+def test_what_a_careless_processor_says_is_scrubbed_before_it_is_kept_or_echoed(tmp_path: Path) -> None:
+    """A card number in an authorization code or reference is masked, and what is longer than a result code is none."""
+    with serve_gateway(tmp_path / "home", processors={"careless": Careless()}) as served:
+        served.add("Live", mode="live", processor="careless")
+        with served.client("Live") as client:
+            reply = client.post("/", json=charge(cardnumber=LIVE_VISA, cvv="987")).json()
+        rows = served.call(lambda: served.parts.store.journal.connection.execute("SELECT * FROM ledger").fetchall())
+
+    assert reply["parameters"]["authorization_code"] == "*" * 12 + LIVE_VISA[-4:]
+    assert reply["parameters"]["avs_result"] == "Y"
+    assert "cvv_result" not in reply["parameters"]
+    assert LIVE_VISA not in str(rows)

@@ -142,13 +142,14 @@ def test_those_right_behind_are_taken_along(journal: Journal) -> None:
 
 
 def test_nobody_waits_for_company(journal: Journal) -> None:
-    """An item that comes alone is committed within a few turns of the loop."""
+    """An item that comes alone is committed when one turn of the loop has brought nothing more."""
 
     async def story() -> None:
-        future = journal.submit(add, "alone")
-        await turns()
+        for word in ("alone", "alone again"):
+            future = journal.submit(add, word)
+            await turns(2)
 
-        assert future.done()
+            assert future.done()
 
     run(story)
 
@@ -288,6 +289,31 @@ def test_a_rollback_by_sqlite_itself_is_no_trouble(journal: Journal) -> None:
 
     assert [("a",), ("b",)] == journal.connection.execute("SELECT text FROM strict_word").fetchall()
     assert not journal.connection.in_transaction
+
+
+def test_a_locked_file_fails_a_whole_batch_at_once(journal: Journal, tmp_path: Path) -> None:
+    """Where another process writes, no item is tried alone, one wait after the other: all fail, and go on later."""
+    journal.connection.execute("PRAGMA busy_timeout = 0")
+    intruder = sqlite3.connect(tmp_path / "test.db", isolation_level=None)
+    intruder.execute("BEGIN IMMEDIATE")
+    statements = traced(journal)
+
+    async def story() -> None:
+        journal.submit_unwaited(add, "unwaited")
+        gone, *waiting = [journal.submit(add, word) for word in ("gone", "a", "b")]
+        gone.cancel()
+        results = await asyncio.gather(*waiting, return_exceptions=True)
+
+        assert [sqlite3.OperationalError] * 2 == [type(result) for result in results]
+        assert ["BEGIN IMMEDIATE"] == statements
+
+        intruder.execute("ROLLBACK")
+        assert 5 == await journal.submit(add, "later")
+
+    run(story)
+    intruder.close()
+
+    assert ["later"] == words_in(journal)
 
 
 def test_a_waiter_that_left_breaks_nothing(journal: Journal) -> None:

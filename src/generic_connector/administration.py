@@ -10,6 +10,7 @@ An act that cannot be done raises `RefusedError`, whose text says what is wrong 
 import asyncio
 from calendar import monthrange
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any, Protocol
 
@@ -204,7 +205,10 @@ class Administration:
         instance = self._instance(arguments)
         password = new_credential(self._randomness)
         kept = [] if arguments.get("revoke_old") else self._passwords(instance)[-(PASSWORDS_VALID_MAX - 1) :]
-        credentials = [*kept, self._credential(instance.id, PASSWORD, password)]
+        made = self._credential(instance.id, PASSWORD, password)
+        latest_ms = max((credential.created_at_ms for credential in kept), default=0)
+        # Their order tells which is older, even where two are made within a millisecond.
+        credentials = [*kept, replace(made, created_at_ms=max(made.created_at_ms, latest_ms + 1))]
         act = self._act(actor, "instance rotate-password", instance.unique_name)
         self._registry.replace_credentials(instance.id, PASSWORD, credentials, act)
         self._directory.reload()

@@ -67,6 +67,7 @@ from generic_connector.ports import (
     StoreUnavailableError,
     Vaulted,
 )
+from generic_connector.scrub import scrub
 from generic_connector.telemetry import places
 
 Asked = TypeVar("Asked")
@@ -316,7 +317,7 @@ class Connector:
         """Ask a processor. Whatever comes in place of an answer, even a cancellation inside of it, tells nothing."""
         try:
             async with asyncio.timeout(timeout_s):
-                return await ask(what)
+                return _scrubbed(await ask(what))
         except TimeoutError:
             why = "no answer in time"
         except asyncio.CancelledError as error:
@@ -731,6 +732,20 @@ def _not_permitted(caller: Caller, payment: Payment) -> Code | None:
         and (isinstance(payment, Tokenize) or not payment.save_card or caller.may(Method.TOKENIZE))
     )
     return None if is_permitted else ErrorCode.NOT_PERMITTED
+
+
+def _scrubbed(told: Told) -> Told:
+    """A processor's own words, without what must not be kept: they are stored, and some of them echoed."""
+    if not isinstance(told, (Approved, Declined)):
+        return told
+    words = {name: getattr(told, name, None) for name in _WORDS}
+    clean = {name: scrub(word) if len(word) <= _WORDS[name] else None for name, word in words.items() if word}
+    is_clean = all(words[name] == word for name, word in clean.items())
+    return told if is_clean else replace(told, **clean)  # type: ignore[arg-type]  # both have every word that they lack
+
+
+_WORDS = {"authorization_code": 32, "processor_reference": 128, "avs_result": 1, "cvv_result": 1}
+"""How many characters each may have; a longer one is dropped. The networks' result codes are single letters."""
 
 
 def _state(answer: Answer) -> str | None:

@@ -34,6 +34,7 @@ from generic_connector.ports import Clock, KekProvider, Log, Processor, Processo
 from generic_connector.processors import find_processor
 from generic_connector.settings import CONFIG_FILE, Settings, default_config, load_settings
 from generic_connector.stores.sqlite import SqliteStore, find_any, open_sqlite
+from generic_connector.telemetry import places
 
 HOME_VARIABLE = "GENERIC_CONNECTOR_HOME"
 CONTROL_SOCKET = "control.sock"
@@ -168,8 +169,11 @@ class Installation:
 
     async def close(self) -> None:
         """Let go of processors and files."""
-        for processor in self.processors.values():
-            await processor.close()
+        for name, processor in self.processors.items():
+            try:
+                await processor.close()
+            except Exception as error:  # noqa: BLE001 - a processor that cannot end does not keep the others from it
+                self.log("error", processor=name, error=type(error).__name__, where=places(error.__traceback__))
         self.store.close()
 
 

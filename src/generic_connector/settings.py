@@ -9,7 +9,13 @@ from pathlib import Path
 from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field, ValidationError
-from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
+from pydantic_settings import (
+    BaseSettings,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    SettingsError,
+    TomlConfigSettingsSource,
+)
 
 CONFIG_FILE = "config.toml"
 ENV_PREFIX = "GENERIC_CONNECTOR_"
@@ -81,7 +87,9 @@ def load_settings(home: Path) -> Settings:
             for fault in error.errors(include_input=False, include_url=False, include_context=False)
         )
         raise BadSettingsError(f"{home / CONFIG_FILE} or a {ENV_PREFIX} variable: {wrong}") from None
-    except tomllib.TOMLDecodeError as error:
+    except SettingsError:
+        raise BadSettingsError(f"a {ENV_PREFIX} variable that must hold JSON does not: see PROCESSORS") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise BadSettingsError(f"{home / CONFIG_FILE} is not TOML: {type(error).__name__}") from None
 
 
