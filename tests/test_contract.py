@@ -612,6 +612,21 @@ def test_nesting_has_a_limit(opening: str) -> None:
         parse_object(deeper)
 
 
+@pytest.mark.parametrize("opening", ['{"a":', "["])
+@pytest.mark.parametrize("where", ["first", "last"])
+def test_nesting_has_the_same_limit_among_many_brackets(opening: str, where: str) -> None:
+    """Fifty brackets that open and close again, before the deepest place or after it, change nothing."""
+    closing = "}" if opening.startswith("{") else "]"
+    bodies = []
+    for levels in (30, 31):  # the object and the list around them are two more
+        deep, flat = [nested(levels, opening, closing)], [b"[]"] * 50
+        bodies.append(b'{"x":[' + b",".join(flat + deep if where == "last" else deep + flat) + b"]}")
+
+    assert ["x"] == list(parse_object(bodies[0]))
+    with pytest.raises(NotJsonError, match="nested deeper than 32"):
+        parse_object(bodies[1])
+
+
 @pytest.mark.parametrize(
     "text", ["[" * 100, "{" * 100, '\\"' + "[" * 100, "\\\\", '\\\\\\"[' * 20, "]" * 100 + "[" * 100]
 )

@@ -32,9 +32,17 @@ from typing import TypeVar, assert_never
 
 from generic_connector import envelope, identifier
 from generic_connector.bank import BankAccount
+from generic_connector.bucket import Bucket
 from generic_connector.card import Card
 from generic_connector.contract.errors import Code, ErrorCode
-from generic_connector.contract.reply import Reply, render_failure, render_success
+from generic_connector.contract.reply import (
+    Reply,
+    Shown,
+    declined_parameters,
+    render_failure,
+    render_success,
+    success_parameters,
+)
 from generic_connector.envelope import Place, Purpose
 from generic_connector.identifier import Randomness, new_id
 from generic_connector.instance import Caller, Instance, Mode
@@ -398,10 +406,10 @@ class Connector:
         code: Code
         match result:
             case Approved():
-                reply = render_success(row.method, row.id, success_parameters(row, result))
+                reply = render_success(row.method, row.id, success_parameters(_shown(row), result))
                 return Event.SETTLE_CAPTURED if is_late else Event.APPROVE, reply, None
             case Declined(code=decline):
-                parameters = declined_parameters(row, result)
+                parameters = declined_parameters(_shown(row), result)
                 reply = render_failure(decline, row.method, instance.dialect, parameters=parameters)
                 return Event.SETTLE_DECLINED if is_late else Event.DECLINE, reply, decline
             case Unavailable():
@@ -447,9 +455,13 @@ class Connector:
     ) -> tuple[Event, Reply, Code | None]:
         match result:
             case Approved():
-                return Event.SAVE, render_success(Method.TOKENIZE, row.id, success_parameters(row, result)), None
+                return (
+                    Event.SAVE,
+                    render_success(Method.TOKENIZE, row.id, success_parameters(_shown(row), result)),
+                    None,
+                )
             case Declined(code=decline):
-                parameters = declined_parameters(row, result)
+                parameters = declined_parameters(_shown(row), result)
                 reply = render_failure(decline, Method.TOKENIZE, instance.dialect, parameters=parameters)
                 return Event.REFUSE, reply, decline
             case Unavailable():
@@ -460,16 +472,14 @@ class Connector:
 
     async def _verify(self, delivery: _Delivery, row: Row) -> Approved | Declined | Unavailable:
         """Ask whether the card is good. Nothing moves, so a lost answer is asked for again, and given up in the end."""
-        processor = self._processors[row.processor]
-        try:
-            async with asyncio.timeout(self._limits.processor_timeout_s):
-                while True:
-                    result = await self._ask(processor.verify, delivery.purchase, row, None)
-                    if not isinstance(result, Unknown):
-                        return result
-                    await asyncio.sleep(self._limits.poll_s)
-        except TimeoutError:
-            return Declined(code=DeclineCode.PROCESSING_ERROR)
+        processor, loop = self._processors[row.processor], asyncio.get_running_loop()
+        deadline = loop.time() + self._limits.processor_timeout_s
+        while (left_s := deadline - loop.time()) > 0:
+            result = await self._ask(processor.verify, delivery.purchase, row, left_s)
+            if not isinstance(result, Unknown):
+                return result
+            await asyncio.sleep(self._limits.poll_s)
+        return Declined(code=DeclineCode.PROCESSING_ERROR)
 
     # --- A row that is there already ---------------------------------------------------------------------------------
 
@@ -700,30 +710,6 @@ class Connector:
         )
 
 
-class Bucket:
-    """A token bucket: `per_s` a second, `burst` at once. Its clock is the caller's."""
-
-    def __init__(self, per_s: float, burst: float) -> None:
-        self.per_s = per_s
-        self._burst = burst
-        self._left = burst
-        self._at_ms: int | None = None
-
-    def take(self, now_ms: int) -> bool:
-        """Take one if there is one."""
-        if self._at_ms is not None:
-            self._left = min(self._burst, self._left + max(0, now_ms - self._at_ms) / 1000 * self.per_s)
-        self._at_ms = now_ms
-        if self._left < 1:
-            return False
-        self._left -= 1
-        return True
-
-    def give_back(self) -> None:
-        """Undo a take."""
-        self._left = min(self._burst, self._left + 1)
-
-
 def _not_permitted(caller: Caller, payment: Payment) -> Code | None:
     """Method, operation, and a charge that also saves: that needs the permission to tokenize."""
     is_permitted = (
@@ -758,35 +744,14 @@ def _replay(row: Row) -> Answer:
     return Answer(Reply(row.reply_status, row.reply_body), How.REPLAYED, row, row.error_code)
 
 
-def success_parameters(row: Row, result: Approved) -> dict[str, str]:
-    """Return what the IVR gets as `PayConnector_*`. Strings only, and only what is known."""
-    charged = "approved" if row.kind == "card" else "submitted"
-    known = {
-        "status": "saved" if row.method is Method.TOKENIZE else charged,
-        **_instrument_parameters(row),
-        "authorization_code": result.authorization_code,
-        "confirmation_number": row.confirmation_number,
-        "token_id": row.token_id if row.method is Method.CHARGE else None,
-        "avs_result": result.avs_result,
-        "cvv_result": result.cvv_result,
-        "reference": row.reference,
-    }
-    return {name: value for name, value in known.items() if value is not None}
-
-
-def declined_parameters(row: Row, result: Declined) -> dict[str, str]:
-    """Return what the IVR gets of a decline."""
-    known = {
-        "status": "declined",
-        **_instrument_parameters(row),
-        "avs_result": result.avs_result,
-        "cvv_result": result.cvv_result,
-        "reference": row.reference,
-    }
-    return {name: value for name, value in known.items() if value is not None}
-
-
-def _instrument_parameters(row: Row) -> dict[str, str | None]:
-    if row.kind == "bank":
-        return {"bank_last4": row.last4}
-    return {"card_brand": row.brand, "card_last4": row.last4}
+def _shown(row: Row) -> Shown:
+    """What a reply may tell of a row."""
+    return Shown(
+        method=row.method,
+        kind=row.kind,
+        brand=row.brand,
+        last4=row.last4,
+        confirmation_number=row.confirmation_number,
+        token_id=row.token_id,
+        reference=row.reference,
+    )

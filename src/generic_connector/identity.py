@@ -23,7 +23,7 @@ from datetime import UTC, datetime
 
 import jwt
 
-from generic_connector.connector import Bucket
+from generic_connector.bucket import Bucket
 from generic_connector.contract.errors import ErrorCode
 from generic_connector.envelope import Purpose, credential_hash
 from generic_connector.identifier import Randomness, letters, new_id

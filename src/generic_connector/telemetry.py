@@ -9,7 +9,6 @@ and places and lose messages, source values and locals.
 Metrics are Prometheus's. They are served on the management listener only.
 """
 
-import json
 import logging
 import sys
 import threading
@@ -34,7 +33,7 @@ FIELDS = frozenset(
     }
 )  # fmt: skip
 
-_FROM_OUTSIDE = frozenset({"transaction_id", "instance", "target", "text", "where", "reason", "address", "why"})
+_FROM_OUTSIDE = frozenset({"transaction_id", "target", "text", "where", "reason", "address", "why"})
 """The fields whose values somebody else chose: scrubbed, though no card number belongs there."""
 
 _FRAMES_MAX = 12
@@ -72,7 +71,7 @@ class EventLog:
             elif isinstance(value, str):
                 parts.append(f'"{name}": {quoted(scrub(value) if name in _FROM_OUTSIDE else value)}')
             else:
-                parts.append(f'"{name}": {json.dumps(value)}')
+                parts.append(f'"{name}": {str(value).lower()}')  # a number, or true or false
         try:
             self._stream.write(", ".join(parts) + "}\n")
             self._stream.flush()

@@ -19,8 +19,8 @@ function init()
 end
 
 local function uuid()
-  return format("%08x-%04x-4%03x-a%03x-%012x", random(0, 0x7fffffff), random(0, 65535), random(0, 4095),
-    random(0, 4095), random(0, 0x7fffffff))
+  return format("%08x-%04x-4%03x-a%03x-%06x%06x", random(0, 0x7fffffff), random(0, 65535), random(0, 4095),
+    random(0, 4095), random(0, 0xffffff), random(0, 0xffffff))
 end
 
 function request()

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from generic_connector.contract.errors import ERRORS, Code
 from generic_connector.instance import Dialect
-from generic_connector.payment import Method
+from generic_connector.payment import Approved, Declined, Method
 
 _PAYMENT_FAILED = 402
 _OK = 200
@@ -64,3 +64,59 @@ _ENCODER = json.JSONEncoder(separators=(",", ":"))
 
 def _encode(fields: Mapping[str, object]) -> bytes:
     return _ENCODER.encode(fields).encode()
+
+
+# --- Parameters ------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Shown:
+    """What a reply may tell of a payment. `kind` is `card` or `bank`."""
+
+    method: Method
+    kind: str
+    brand: str | None
+    last4: str
+    confirmation_number: str | None
+    token_id: str | None
+    reference: str | None
+
+
+def success_parameters(shown: Shown, result: Approved) -> dict[str, str]:
+    """Return what the IVR gets as `PayConnector_*`. Strings only, and only what is known."""
+    charged = "approved" if shown.kind == "card" else "submitted"
+    return _known(
+        {
+            "status": "saved" if shown.method is Method.TOKENIZE else charged,
+            **_instrument(shown),
+            "authorization_code": result.authorization_code,
+            "confirmation_number": shown.confirmation_number,
+            "token_id": shown.token_id if shown.method is Method.CHARGE else None,
+            "avs_result": result.avs_result,
+            "cvv_result": result.cvv_result,
+            "reference": shown.reference,
+        }
+    )
+
+
+def declined_parameters(shown: Shown, result: Declined) -> dict[str, str]:
+    """Return what the IVR gets of a decline."""
+    return _known(
+        {
+            "status": "declined",
+            **_instrument(shown),
+            "avs_result": result.avs_result,
+            "cvv_result": result.cvv_result,
+            "reference": shown.reference,
+        }
+    )
+
+
+def _instrument(shown: Shown) -> dict[str, str | None]:
+    if shown.kind == "bank":
+        return {"bank_last4": shown.last4}
+    return {"card_brand": shown.brand, "card_last4": shown.last4}
+
+
+def _known(parameters: Mapping[str, str | None]) -> dict[str, str]:
+    return {name: value for name, value in parameters.items() if value is not None}
