@@ -4,6 +4,7 @@ import json
 import re
 import string
 from collections.abc import Callable
+from dataclasses import replace
 from enum import Enum
 from typing import Final
 
@@ -15,11 +16,17 @@ from generic_connector.bank import AccountNumber, BankAccount
 from generic_connector.card import Card, Cvv, Expiry, Pan
 from generic_connector.contract.body import DEPTH_MAX, NotJsonError, Number, parse_object, to_text
 from generic_connector.contract.errors import ERRORS, Code, ErrorCode
-from generic_connector.contract.reply import render_failure, render_success
+from generic_connector.contract.reply import (
+    Shown,
+    declined_parameters,
+    render_failure,
+    render_success,
+    success_parameters,
+)
 from generic_connector.contract.request import Refusal, parse
 from generic_connector.instance import Dialect
 from generic_connector.money import CURRENCIES, Money
-from generic_connector.payment import Charge, DeclineCode, Details, Method, Payment, Tokenize
+from generic_connector.payment import Approved, Charge, DeclineCode, Declined, Details, Method, Payment, Tokenize
 
 VISA = "4111111111111111"
 AMEX = "378282246310005"
@@ -1233,3 +1240,84 @@ def test_a_reply_is_compact_ascii_json(parameters: dict[str, str], method: Metho
     assert raw.isascii()
     assert parameters == json.loads(raw)["parameters"]
     assert raw == json.dumps(json.loads(raw), separators=(",", ":")).encode()
+
+
+# --- What a reply tells ----------------------------------------------------------------------------------------------
+
+CARD_CHARGED = Shown(
+    method=Method.CHARGE,
+    kind="card",
+    brand="visa",
+    last4="1111",
+    confirmation_number="123456789",
+    token_id=None,
+    reference=None,
+)
+CARD_SAVED = replace(CARD_CHARGED, method=Method.TOKENIZE, confirmation_number=None, token_id="tok_a")
+BANK_CHARGED = replace(CARD_CHARGED, kind="bank", brand=None, last4="**56")
+BANK_SAVED = replace(CARD_SAVED, kind="bank", brand=None, last4="**56")
+
+
+@pytest.mark.parametrize(
+    ("shown", "expected"),
+    [
+        (
+            CARD_CHARGED,
+            {"status": "approved", "card_brand": "visa", "card_last4": "1111", "confirmation_number": "123456789"},
+        ),
+        (BANK_CHARGED, {"status": "submitted", "bank_last4": "**56", "confirmation_number": "123456789"}),
+        (CARD_SAVED, {"status": "saved", "card_brand": "visa", "card_last4": "1111"}),
+        (BANK_SAVED, {"status": "saved", "bank_last4": "**56"}),
+    ],
+    ids=["card charged", "account charged", "card saved", "account saved"],
+)
+def test_a_success_tells_what_was_done_with_what(shown: Shown, expected: dict[str, str]) -> None:
+    """A card is approved, a debit submitted, a token saved; the instrument is told by brand and last four only."""
+    assert expected == success_parameters(shown, Approved())
+
+
+def test_a_success_tells_all_that_is_known() -> None:
+    """What the processor said, the token of a card that was saved with its charge, and the reference are added."""
+    shown = replace(CARD_CHARGED, token_id="tok_a", reference="A-1001")
+    result = Approved(authorization_code="A1", processor_reference="p_1", avs_result="Y", cvv_result="M")
+
+    assert {
+        "status": "approved",
+        "card_brand": "visa",
+        "card_last4": "1111",
+        "authorization_code": "A1",
+        "confirmation_number": "123456789",
+        "token_id": "tok_a",
+        "avs_result": "Y",
+        "cvv_result": "M",
+        "reference": "A-1001",
+    } == success_parameters(shown, result)
+
+
+@pytest.mark.parametrize(
+    ("shown", "expected"),
+    [
+        (CARD_CHARGED, {"status": "declined", "card_brand": "visa", "card_last4": "1111"}),
+        (BANK_CHARGED, {"status": "declined", "bank_last4": "**56"}),
+        (CARD_SAVED, {"status": "declined", "card_brand": "visa", "card_last4": "1111"}),
+    ],
+    ids=["card", "account", "tokenize"],
+)
+def test_a_decline_tells_no_numbers_to_quote(shown: Shown, expected: dict[str, str]) -> None:
+    """A decline has neither confirmation number nor token: nothing that sounds as if it had gone through."""
+    assert expected == declined_parameters(replace(shown, token_id="tok_a"), Declined(code=DeclineCode.LOST_CARD))
+
+
+def test_a_decline_tells_what_did_not_match() -> None:
+    """Results of the address and CVV checks, and the reference, are told of a decline too."""
+    shown = replace(CARD_CHARGED, reference="A-1001")
+    result = Declined(code=DeclineCode.INCORRECT_CVV, processor_reference="p_1", avs_result="N", cvv_result="N")
+
+    assert {
+        "status": "declined",
+        "card_brand": "visa",
+        "card_last4": "1111",
+        "avs_result": "N",
+        "cvv_result": "N",
+        "reference": "A-1001",
+    } == declined_parameters(shown, result)

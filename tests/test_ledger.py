@@ -17,7 +17,6 @@ from generic_connector.ledger import (
     State,
     advance,
     judge,
-    sources,
 )
 from generic_connector.payment import Method
 
@@ -135,14 +134,6 @@ def test_no_story_leaves_the_table(events: list[Event]) -> None:
         endings += state.is_terminal
 
     assert endings == (state is not None and state.is_terminal)
-
-
-@pytest.mark.parametrize("event", Event)
-def test_the_sources_of_an_event_are_the_states_it_may_find(event: Event) -> None:
-    """The states in which an event finds a row are those from which the table has an edge for it."""
-    expected = {state for state, known in EDGES if known is event and state is not None}
-
-    assert expected == set(sources(event))
 
 
 STANDINGS = {

@@ -94,11 +94,6 @@ def advance(state: State | None, event: Event) -> State:
         raise ImpossibleTransitionError(f"{event} cannot happen to a row that is {state}") from None
 
 
-def sources(event: Event) -> tuple[State, ...]:
-    """Return the states that a row may be in when `event` happens to it."""
-    return tuple(state for state, known in TRANSITIONS if known is event and state is not None)
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Row:
     """One transaction as it is stored. Times are milliseconds since 1970, UTC.
