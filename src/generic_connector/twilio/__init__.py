@@ -1,0 +1,18 @@
+"""Twilio on your desk: the Twilio side of a phone payment, simulated.
+
+With it a phone payment is developed and tested on a laptop, from TwiML to action URL, without an account, a phone or a
+tunnel, against any endpoint that speaks the Generic Pay Connector's contract. Follow a call through these modules:
+
+    twiml           what the application answered, parsed into verbs                          pure
+    call            one call: verbs in order, Gather, Redirect, Hangup                        pure
+    pay             one `<Pay>`: prompts, keys, validation, attempts, result                  pure
+    agent           one payment of the Payments API: the same, led by an agent                pure
+    client          what is sent to the connector's endpoint, and how its answer is read      the wire
+    callbacks       signed requests to the application: documents, actions, status            the wire
+    exchange        drives calls: brings keys, time and answers to them, does what they ask   asyncio
+    desk            the server: REST API, phone page, events                                  Starlette
+
+The pure ones take time as an argument and return what is to be done (`effects`); nothing in them waits. What Twilio's
+sources leave open is one typed object, `switches`. Nothing here knows the gateway: of this project's other half it
+imports the contract's vocabulary and the plain values below it, nothing else.
+"""
