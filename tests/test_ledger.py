@@ -1,7 +1,6 @@
 """The ledger: nothing happens to a transaction that is not in the table, and every delivery knows what to do."""
 
 import re
-from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -146,7 +145,7 @@ REPLAYED = (Standing.REPLAY, Standing.REPLAY, Standing.REPLAY)
 @pytest.mark.parametrize("state", State)
 def test_a_retry_is_judged_by_state_and_lease(state: State) -> None:
     """Running rows are waited for until the lease ends, doubtful ones looked up, ended ones replayed at any time."""
-    row = replace(ROW, state=state)
+    row = ROW._replace(state=state)
     moments = (row.lease_until_ms - 1, row.lease_until_ms, row.lease_until_ms + 1)
 
     actual = tuple(judge(row, digest=DIGEST, now_ms=now_ms) for now_ms in moments)
@@ -158,7 +157,7 @@ def test_a_retry_is_judged_by_state_and_lease(state: State) -> None:
 @pytest.mark.parametrize("state", State)
 def test_another_payment_is_always_a_conflict(state: State, other: bytes) -> None:
     """The same id with another digest is refused, whatever became of the first and whenever it comes."""
-    row = replace(ROW, state=state)
+    row = ROW._replace(state=state)
 
     actual = {judge(row, digest=other, now_ms=now_ms) for now_ms in (0, row.lease_until_ms, 2**48)}
 
@@ -167,6 +166,6 @@ def test_another_payment_is_always_a_conflict(state: State, other: bytes) -> Non
 
 def test_every_standing_can_be_met() -> None:
     """There is no judgement that is never passed."""
-    met = {judge(replace(ROW, state=state), digest=DIGEST, now_ms=now_ms) for state in State for now_ms in (0, 60_000)}
+    met = {judge(ROW._replace(state=state), digest=DIGEST, now_ms=now_ms) for state in State for now_ms in (0, 60_000)}
 
     assert set(Standing) == met | {Standing.CONFLICT}

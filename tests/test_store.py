@@ -170,7 +170,7 @@ VAULTED = Vaulted(
 def row(number: int, /, **changes: Any) -> Row:  # noqa: ANN401 - any of a row's fields
     """Return one of many different rows, of different cards."""
     name: dict[str, Any] = {"id": f"ch_{number:06}", "transaction_id": f"tx_{number}"}
-    return replace(ROW, **{**name, "fingerprint": number.to_bytes(32, "big"), **changes})
+    return ROW._replace(**{**name, "fingerprint": number.to_bytes(32, "big"), **changes})
 
 
 def settled(before: Row, event: Event, **changes: Any) -> Settlement:  # noqa: ANN401 - any of its fields
@@ -199,8 +199,7 @@ async def claimed(store: Books, *rows: Row) -> None:
 
 def test_a_new_row_is_claimed_and_found(library: Library, store: Books) -> None:
     """A claimed row is found with every one of its fields, and by its own key only."""
-    full = replace(
-        ROW,
+    full = ROW._replace(
         reference="r",
         token_id="tok_a",
         sent_at_ms=1,
@@ -213,7 +212,7 @@ def test_a_new_row_is_claimed_and_found(library: Library, store: Books) -> None:
         reply_status=200,
         reply_body=b"\x00\xff",
     )
-    empty = replace(ROW, id="ch_b", transaction_id="tx_b", brand=None, amount_minor=None, currency=None)
+    empty = ROW._replace(id="ch_b", transaction_id="tx_b", brand=None, amount_minor=None, currency=None)
 
     async def story() -> None:
         assert [Claimed(None), Claimed(None)] == [await store.claim(one, None) for one in (full, empty)]
@@ -226,7 +225,7 @@ def test_a_new_row_is_claimed_and_found(library: Library, store: Books) -> None:
 
 def test_a_second_claim_gets_the_first_ones_row(library: Library, store: Books) -> None:
     """A transaction has one row: whoever comes second gets that, and nothing of its own is written."""
-    second = replace(ROW, id="ch_b", digest=b"e" * 32, token_id="tok_a")
+    second = ROW._replace(id="ch_b", digest=b"e" * 32, token_id="tok_a")
 
     async def story() -> None:
         await claimed(store, ROW)
@@ -239,11 +238,11 @@ def test_a_second_claim_gets_the_first_ones_row(library: Library, store: Books) 
 
 def test_sixty_four_claims_at_once_have_one_winner(library: Library, store: Books) -> None:
     """Of many deliveries of one transaction, in the same moment, one claims and all others get its row."""
-    rows = [replace(ROW, id=f"ch_{number:06}", token_id=f"tok_{number}") for number in range(64)]
+    rows = [ROW._replace(id=f"ch_{number:06}", token_id=f"tok_{number}") for number in range(64)]
 
     async def story() -> None:
         results = await asyncio.gather(
-            *(store.claim(one, replace(VAULTED, token_id=one.token_id or "")) for one in rows)
+            *(store.claim(one, VAULTED._replace(token_id=one.token_id or "")) for one in rows)
         )
         winners = [one for one, result in zip(rows, results, strict=True) if isinstance(result, Claimed)]
 
@@ -257,7 +256,7 @@ def test_sixty_four_claims_at_once_have_one_winner(library: Library, store: Book
 def test_many_transactions_at_once_are_told_apart(store: Books) -> None:
     """Among two hundred claims of one moment, new, old and doubled ones each get their own answer."""
     old, new = [row(number) for number in range(60)], [row(number) for number in range(60, 130)]
-    again = [replace(one, id=f"{one.id}_again") for one in [*old, *new]]
+    again = [one._replace(id=f"{one.id}_again") for one in [*old, *new]]
 
     async def story() -> None:
         await asyncio.gather(*(store.claim(one, None) for one in old))
@@ -271,7 +270,7 @@ def test_many_transactions_at_once_are_told_apart(store: Books) -> None:
 
 def test_instances_do_not_share_transactions(store: Books) -> None:
     """The same transaction id is another transaction at another instance."""
-    other = replace(ROW, id="ch_b", instance_id=2)
+    other = ROW._replace(id="ch_b", instance_id=2)
 
     async def story() -> None:
         await claimed(store, ROW, other)
@@ -282,12 +281,12 @@ def test_instances_do_not_share_transactions(store: Books) -> None:
 
 def test_a_claim_that_cannot_be_written_is_unavailable(library: Library, store: Books) -> None:
     """A claim that the database refuses raises, leaves nothing behind, and harms no neighbour."""
-    bad = replace(ROW, transaction_id="tx_b", token_id="tok_b")  # an id that is taken
+    bad = ROW._replace(transaction_id="tx_b", token_id="tok_b")  # an id that is taken
 
     async def story() -> None:
         results = await asyncio.gather(
             store.claim(ROW, None),
-            store.claim(bad, replace(VAULTED, token_id="tok_b")),
+            store.claim(bad, VAULTED._replace(token_id="tok_b")),
             store.claim(row(3), None),
             return_exceptions=True,
         )
@@ -310,8 +309,7 @@ def test_a_record_takes_its_edge(store: Books) -> None:
         await claimed(store, ROW)
         assert await store.record(said)
 
-        expected = replace(
-            ROW,
+        expected = ROW._replace(
             state=State.APPROVED,
             recorded_at_ms=3000,
             sent_at_ms=2000,
@@ -332,7 +330,7 @@ def test_a_record_keeps_when_it_was_sent(store: Books) -> None:
     async def story() -> None:
         await claimed(store, ROW)
         assert await store.record(settled(ROW, Event.DOUBT, reply_status=None, reply_body=None))
-        doubtful = replace(ROW, state=State.IN_DOUBT)
+        doubtful = ROW._replace(state=State.IN_DOUBT)
         assert await store.record(settled(doubtful, Event.SETTLE_CAPTURED, sent_at_ms=None))
 
         found = await store.find(1, "tx_a")
@@ -348,14 +346,14 @@ EDGES = [(state, event) for state, event in TRANSITIONS if state is not None and
 @pytest.mark.parametrize(("state", "event"), EDGES)
 def test_a_stale_record_touches_nothing(library: Library, store: Books, state: State, event: Event) -> None:
     """Under another fence, from another state, or on a row that is not there, no edge is taken and no token touched."""
-    mine = replace(ROW, state=state, token_id="tok_a")
+    mine = ROW._replace(state=state, token_id="tok_a")
     other_state = State.IN_DOUBT if state is State.RUNNING else State.RUNNING
 
     async def story() -> None:
         await store.claim(mine, VAULTED)
-        stale = [replace(mine, fence=0), replace(mine, fence=2), replace(mine, id="ch_other")]
+        stale = [mine._replace(fence=0), mine._replace(fence=2), mine._replace(id="ch_other")]
         if event in {Event.SETTLE_CAPTURED, Event.SETTLE_DECLINED, Event.SETTLE_NOT_CAPTURED}:
-            stale.append(replace(mine, state=other_state))
+            stale.append(mine._replace(state=other_state))
 
         assert [False] * len(stale) == [await store.record(settled(one, event)) for one in stale]
         assert mine == await store.find(1, "tx_a")
@@ -385,7 +383,7 @@ def test_a_row_ends_once(store: Books) -> None:
 
 def test_an_impossible_edge_is_never_taken(store: Books) -> None:
     """A settlement that the table has no edge for raises, and its neighbours are recorded."""
-    done = replace(ROW, state=State.APPROVED)
+    done = ROW._replace(state=State.APPROVED)
     running = row(2)
 
     async def story() -> None:
@@ -418,8 +416,8 @@ def test_a_pending_token_shares_the_fate_of_its_charge(
     library: Library, store: Books, event: Event, expected: dict[str, bool]
 ) -> None:
     """Saved with the claim, a card is active once the charge succeeded, gone once it did not, pending in between."""
-    saving = replace(ROW, token_id="tok_a")
-    bystander = replace(VAULTED, token_id="tok_b")
+    saving = ROW._replace(token_id="tok_a")
+    bystander = VAULTED._replace(token_id="tok_b")
 
     async def story() -> None:
         assert Claimed(None) == await store.claim(saving, VAULTED)
@@ -440,12 +438,12 @@ def test_a_pending_token_outlives_a_doubt(
     library: Library, store: Books, event: Event, expected: dict[str, bool]
 ) -> None:
     """While a charge is in doubt its card stays pending, and what is found out in the end decides."""
-    saving = replace(ROW, token_id="tok_a")
+    saving = ROW._replace(token_id="tok_a")
 
     async def story() -> None:
         await store.claim(saving, VAULTED)
         await store.record(settled(saving, Event.DOUBT))
-        assert await store.record(settled(replace(saving, state=State.IN_DOUBT), event))
+        assert await store.record(settled(saving._replace(state=State.IN_DOUBT), event))
 
     run(story)
     assert expected == library.tokens()
@@ -453,10 +451,10 @@ def test_a_pending_token_outlives_a_doubt(
 
 def test_a_vaulted_card_is_kept_sealed(library: Library, store: Books) -> None:
     """A tokenize is one step: the row is there and terminal, the token active, with all that belongs to it."""
-    saved = replace(ROW, id="tok_a", method=Method.TOKENIZE, state=State.SAVED, token_id="tok_a")
+    saved = ROW._replace(id="tok_a", method=Method.TOKENIZE, state=State.SAVED, token_id="tok_a")
 
     async def story() -> None:
-        assert Claimed(None) == await store.claim(saved, replace(VAULTED, is_active=True))
+        assert Claimed(None) == await store.claim(saved, VAULTED._replace(is_active=True))
 
     run(story)
     assert [("tok_a", 1, "card", "visa", "411111", "1111", b"sealed", 1, b"f" * 32, 2, 1000)] == library.look(
@@ -474,7 +472,7 @@ def test_a_row_is_held_by_its_owner_and_fence(store: Books) -> None:
 
     async def story() -> None:
         await claimed(store, ROW)
-        others = [replace(ROW, owner="boot_b"), replace(ROW, fence=2), replace(ROW, fence=0), row(2)]
+        others = [ROW._replace(owner="boot_b"), ROW._replace(fence=2), ROW._replace(fence=0), row(2)]
 
         assert await store.holds(ROW)
         assert [False] * 4 == [await store.holds(one) for one in others]
@@ -494,7 +492,7 @@ def test_a_row_is_taken_over_when_its_lease_is_over(store: Books, now_ms: int, *
 
         taken = await store.take_over(ROW, owner="boot_b", lease_until_ms=now_ms + LEASE_MS, now_ms=now_ms)
 
-        wanted = replace(ROW, owner="boot_b", fence=2, lease_until_ms=now_ms + LEASE_MS)
+        wanted = ROW._replace(owner="boot_b", fence=2, lease_until_ms=now_ms + LEASE_MS)
         assert (wanted if expected else None) == taken
         assert (wanted if expected else ROW) == await store.find(1, "tx_a")
         assert [not expected, expected] == [await store.holds(ROW), await store.holds(wanted)]
@@ -539,14 +537,14 @@ def test_whoever_lost_a_row_cannot_finish_it(store: Books) -> None:
 @pytest.mark.parametrize("state", [state for state in State if state is not State.RUNNING])
 def test_only_a_running_row_is_taken_over(store: Books, state: State) -> None:
     """Nobody takes over what does not run, whatever its lease says; and who thinks it runs is too late."""
-    ended = replace(ROW, state=state, lease_until_ms=0)
+    ended = ROW._replace(state=state, lease_until_ms=0)
 
     async def story() -> None:
         await claimed(store, ended)
 
         with pytest.raises(ImpossibleTransitionError):
             await store.take_over(ended, owner="boot_b", lease_until_ms=LEASE_MS, now_ms=LEASE_MS)
-        late = replace(ended, state=State.RUNNING)
+        late = ended._replace(state=State.RUNNING)
         assert await store.take_over(late, owner="boot_b", lease_until_ms=LEASE_MS, now_ms=LEASE_MS) is None
         assert ended == await store.find(1, "tx_a")
 
@@ -565,7 +563,7 @@ def test_leases_of_the_dead_are_voided(store: Books) -> None:
         assert 0 == await store.void_leases(but_of="boot_b")
 
         found = [await store.find(1, one.transaction_id) for one in (mine, dead, dead_too, *ended)]
-        assert [mine, replace(dead, lease_until_ms=0), replace(dead_too, lease_until_ms=0), *ended] == found
+        assert [mine, dead._replace(lease_until_ms=0), dead_too._replace(lease_until_ms=0), *ended] == found
         assert await store.take_over(dead, owner="boot_b", lease_until_ms=LEASE_MS, now_ms=0) is not None
 
     run(story)
@@ -602,12 +600,12 @@ def test_a_charge_like_one_in_doubt_is_flagged(store: Books) -> None:
     """A new transaction of the same card and amount as one in doubt names it, in its answer and in its row."""
 
     async def story() -> None:
-        await claimed(store, replace(ROW, state=State.IN_DOUBT))
+        await claimed(store, ROW._replace(state=State.IN_DOUBT))
 
         first, second = await asyncio.gather(store.claim(alike(2), None), store.claim(alike(3), None))
 
         assert (Claimed("ch_a"), Claimed("ch_a")) == (first, second)
-        assert replace(alike(2), possible_duplicate_of="ch_a") == await store.find(1, "tx_2")
+        assert alike(2)._replace(possible_duplicate_of="ch_a") == await store.find(1, "tx_2")
 
     run(story)
 
@@ -617,7 +615,7 @@ def test_what_is_not_in_doubt_flags_nothing(store: Books, state: State) -> None:
     """A second charge of the same card and amount is nobody's business while the first is not in doubt."""
 
     async def story() -> None:
-        await claimed(store, replace(ROW, state=state), row(9, state=State.IN_DOUBT))
+        await claimed(store, ROW._replace(state=state), row(9, state=State.IN_DOUBT))
 
         assert Claimed(None) == await store.claim(alike(2), None)
 
@@ -639,7 +637,7 @@ def test_another_payment_is_not_flagged(store: Books, change: dict[str, Any]) ->
     """Another instance, card, amount or currency, and a tokenize, are no duplicate of what is in doubt."""
 
     async def story() -> None:
-        await claimed(store, replace(ROW, state=State.IN_DOUBT))
+        await claimed(store, ROW._replace(state=State.IN_DOUBT))
 
         assert Claimed(None) == await store.claim(alike(2, **change), None)
 
@@ -858,7 +856,7 @@ def test_an_act_that_changed_nothing_is_kept(library: Library, store: Books) -> 
 def test_everything_survives_a_restart(library: Library) -> None:
     """Rows, tokens, notes and the registry are all there when the books are opened again."""
     store = library.open()
-    saving = replace(ROW, token_id="tok_a")
+    saving = ROW._replace(token_id="tok_a")
     token = AccessToken(id="at_a", instance_id=1, scopes=("charge",), issued_at_ms=1, expires_at_ms=9)
     store.found("inst_a", 1)
     store.add_instance(INSTANCE, [credential(1)], act("add"))
@@ -878,7 +876,7 @@ def test_everything_survives_a_restart(library: Library) -> None:
         assert found is not None
         assert (State.APPROVED, b"{}") == (found.state, found.reply_body)
         assert [row(2)] == list(await again.unsettled(claimed_before_ms=1000))
-        assert Existing(found) == await again.claim(replace(ROW, id="ch_z"), None)
+        assert Existing(found) == await again.claim(ROW._replace(id="ch_z"), None)
 
     run(after)
     assert ({"tok_a": True}, 1) == (library.tokens(), len(noted(library, "ch_a")))
@@ -921,7 +919,7 @@ def test_a_row_is_found_by_any_id_that_people_have(tmp_path: Path, id_: str) -> 
     """Charge, token, transaction, and request ids, of the first delivery and of later ones, all lead to the row."""
     store = open_sqlite(tmp_path / "home.db", never)
     store.add_instance(INSTANCE, [], act("add"))
-    saving = replace(ROW, token_id="tok_a")
+    saving = ROW._replace(token_id="tok_a")
 
     async def story() -> None:
         await claimed(store, saving, row(2, request_id="req_b"))

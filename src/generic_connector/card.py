@@ -182,6 +182,8 @@ class Expiry:
 
     def is_past(self, now: datetime) -> bool:
         """Whether the card's last day is over everywhere, that is at UTC-12. `now` is in UTC."""
+        if (self.year, self.month) >= (now.year, now.month):
+            return False
         there = now - timedelta(hours=12)
         return (there.year, there.month) > (self.year, self.month)
 
@@ -192,7 +194,7 @@ class Expiry:
     @property
     def yyyymm(self) -> str:
         """The expiry as six digits: `202708`."""
-        return f"{self.year:04}{self.month:02}"
+        return str(self.year * 100 + self.month)
 
 
 @dataclass(frozen=True, slots=True)

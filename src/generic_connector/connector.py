@@ -24,11 +24,11 @@ and its vault entry are written together, once, finished.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from enum import StrEnum
-from typing import TypeVar, assert_never
+from typing import Any, NamedTuple, TypeVar, assert_never
 
 from generic_connector import envelope, identifier
 from generic_connector.bank import BankAccount
@@ -43,6 +43,7 @@ from generic_connector.contract.reply import (
     render_success,
     success_parameters,
 )
+from generic_connector.deadline import within
 from generic_connector.envelope import Place, Purpose
 from generic_connector.identifier import Randomness, new_id
 from generic_connector.instance import Caller, Instance, Mode
@@ -113,8 +114,7 @@ class How(StrEnum):
     LOOKED_UP = "looked_up"
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
+class Answer(NamedTuple):
     """What a delivery is told. `reply` None: nothing may be said now; the caller waits for its own clock."""
 
     reply: Reply | None
@@ -123,8 +123,7 @@ class Answer:
     code: Code | str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class _Delivery:
+class _Delivery(NamedTuple):
     """One delivery on its way: who, what, and what it may do as a new payment."""
 
     caller: Caller
@@ -138,6 +137,49 @@ class _Delivery:
     @property
     def instance(self) -> Instance:
         return self.caller.instance
+
+
+_Name = tuple[int | str | bytes, ...]
+
+
+class _Work:
+    """A task that belongs to the connector, and the deliveries that wait for it. To cancel one of those ends nothing.
+
+    What `asyncio.shield` is for, with one callback for all who wait.
+    """
+
+    __slots__ = ("_name", "_waiting", "_works", "task")
+
+    def __init__(self, works: "dict[_Name, _Work]", name: _Name) -> None:
+        self._works = works
+        self._name = name
+        self._waiting: list[asyncio.Future[Answer]] = []
+        works[name] = self
+
+    def begun(self, work: Coroutine[Any, Any, Answer]) -> asyncio.Future[Answer]:
+        """Begin; return the first delivery's answer."""
+        self.task = asyncio.get_running_loop().create_task(work)
+        self.task.add_done_callback(self._done)
+        return self.answer()
+
+    def answer(self) -> asyncio.Future[Answer]:
+        """Return one delivery's own future of the answer."""
+        future: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
+        self._waiting.append(future)
+        return future
+
+    def _done(self, task: asyncio.Task[Answer]) -> None:
+        del self._works[self._name]
+        error = None if task.cancelled() else task.exception()
+        for future in self._waiting:
+            if task.cancelled():
+                future.cancel()
+            elif future.done():  # its delivery has left
+                continue
+            elif error is not None:
+                future.set_exception(error)
+            else:
+                future.set_result(task.result())
 
 
 class Connector:
@@ -166,7 +208,7 @@ class Connector:
         self._log = log
         self._limits = limits
         self._booted_at_ms = clock()
-        self._work: dict[tuple[int | str | bytes, ...], asyncio.Task[Answer]] = {}
+        self._work: dict[_Name, _Work] = {}
         self._rates: dict[int, Bucket] = {}
         self._draining = False
 
@@ -180,18 +222,15 @@ class Connector:
         work = self._work.get(name)
         if work is not None:
             arrived_ms = self._clock()
-            answer = await asyncio.shield(work)
+            answer = await work.answer()
             self._note(answer.row, How.WAITED, arrived_ms, request_id)
-            return replace(answer, how=How.WAITED)
+            return answer._replace(how=How.WAITED)
         purchase = self._purchase(payment, caller.instance)
         refusal = self._refusal(caller, payment, purchase)
         delivery = _Delivery(caller, payment, purchase, digest, key.id, refusal, request_id)
-        work = asyncio.get_running_loop().create_task(self._answer(delivery))
         # Nobody joins a refused one: the next delivery may come with a credential that permits more.
-        place = name if refusal is None else (*name, request_id)
-        self._work[place] = work
-        work.add_done_callback(lambda _done: self._work.pop(place, None))
-        return await asyncio.shield(work)
+        work = _Work(self._work, name if refusal is None else (*name, request_id))
+        return await work.begun(self._answer(delivery))
 
     async def _answer(self, delivery: _Delivery) -> Answer:
         try:
@@ -265,14 +304,14 @@ class Connector:
         if charge.save_card or (delivery.instance.save_card_on_charge and delivery.caller.may(Method.TOKENIZE)):
             token_id = new_id("tok", now_ms=now_ms, randomness=self._randomness)
             vaulted = self._vaulted(row, token_id, charge, is_active=False)
-            row = replace(row, token_id=token_id)
+            row = row._replace(token_id=token_id)
         match await self._store.claim(row, vaulted):
             case Existing(existing):
                 self._give_rate_back(delivery.instance)
                 return await self._found(existing, delivery)
             case Claimed(duplicate):
                 if duplicate is not None:
-                    row = replace(row, possible_duplicate_of=duplicate)
+                    row = row._replace(possible_duplicate_of=duplicate)
                     self._log("possible_duplicate", charge_id=row.id, in_doubt=duplicate)
                 return await self._settle_somehow(row, delivery, is_first=True)
 
@@ -280,7 +319,9 @@ class Connector:
         """Send (or look up and send) and record. Whatever is raised after a claim ends in a look-up or in silence."""
         how = How.FIRST if is_first else How.TAKEN_OVER
         processor = self._processors[row.processor]
-        purchase = replace(delivery.purchase, idempotency_key=row.idempotency_key)
+        purchase = delivery.purchase
+        if row.idempotency_key != purchase.idempotency_key:  # made by another derivation: what was sent once stays
+            purchase = replace(purchase, idempotency_key=row.idempotency_key)
         sent_at_ms: int | None = None
         result: PurchaseResult | NotFound
         try:
@@ -324,8 +365,7 @@ class Connector:
     ) -> Told | Unknown:
         """Ask a processor. Whatever comes in place of an answer, even a cancellation inside of it, tells nothing."""
         try:
-            async with asyncio.timeout(timeout_s):
-                return _scrubbed(await ask(what))
+            return _scrubbed(await within(timeout_s, ask(what)))
         except TimeoutError:
             why = "no answer in time"
         except asyncio.CancelledError as error:
@@ -395,7 +435,7 @@ class Connector:
             self._log("fence_lost", charge_id=row.id)
             again = await self._row_again(row)
             return _replay(again) if again.state.is_terminal else Answer(None, how, row)
-        return Answer(reply, how, replace(row, state=advance(row.state, event)), code)
+        return Answer(reply, how, row._replace(state=advance(row.state, event)), code)
 
     def _outcome(
         self, row: Row, result: PurchaseResult | NotFound, instance: Instance
@@ -435,8 +475,7 @@ class Connector:
         is_good = isinstance(result, Approved)
         vaulted = self._vaulted(row, row.id, tokenize, is_active=True) if is_good else None
         event, reply, code = self._token_outcome(row, result, delivery.instance)
-        row = replace(
-            row,
+        row = row._replace(
             state=advance(None, event),
             token_id=row.id if is_good else None,
             recorded_at_ms=self._clock(),
@@ -621,7 +660,7 @@ class Connector:
         """Refuse new payments from now on, and wait until all work is done."""
         self._draining = True
         while self._work:
-            await asyncio.wait(self._work.values())
+            await asyncio.wait([work.task for work in self._work.values()])
 
     # --- Making things -----------------------------------------------------------------------------------------------
 

@@ -21,7 +21,7 @@ another key; the CVV is in neither, since whatever verifies a CVV is a stored CV
 import hmac
 import struct
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 
 from cryptography.exceptions import InvalidTag
@@ -66,6 +66,11 @@ class Key:
     id: int
     purpose: Purpose
     clear: bytes
+    cipher: AESGCM = field(init=False, compare=False)
+    """AES-256-GCM under this key: to set it up costs more than to seal."""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "cipher", AESGCM(self.clear))
 
     def __repr__(self) -> str:
         return f"Key(id={self.id}, purpose={self.purpose})"
@@ -92,7 +97,7 @@ def length_prefixed(*parts: str) -> bytes:
 def seal(clear: bytes, place: Place, key: Key, nonce: bytes) -> bytes:
     """Return `clear` sealed by a DEK for `place`."""
     header = _HEADER.pack(_VERSION_RECORD, key.id)
-    return header + nonce + AESGCM(key.clear).encrypt(nonce, clear, _record_aad(header, place))
+    return header + nonce + key.cipher.encrypt(nonce, clear, _record_aad(header, place))
 
 
 def sealed_key_id(sealed: bytes) -> int:
@@ -117,16 +122,16 @@ def unseal(sealed: bytes, place: Place, key: Key) -> bytes:
     if sealed_key_id(sealed) != key.id:
         raise TamperedError("a sealed record names another key")
     header, nonce = sealed[: _HEADER.size], sealed[_HEADER.size : _HEADER.size + NONCE_BYTES]
-    return _decrypt(key.clear, nonce, sealed[_HEADER.size + NONCE_BYTES :], _record_aad(header, place))
+    return _decrypt(key.cipher, nonce, sealed[_HEADER.size + NONCE_BYTES :], _record_aad(header, place))
 
 
 def _record_aad(header: bytes, place: Place) -> bytes:
     return length_prefixed(header.hex(), place.table, str(place.instance_id), place.record_id, place.field)
 
 
-def _decrypt(key: bytes, nonce: bytes, ciphertext: bytes, aad: bytes) -> bytes:
+def _decrypt(cipher: AESGCM, nonce: bytes, ciphertext: bytes, aad: bytes) -> bytes:
     try:
-        return AESGCM(key).decrypt(nonce, ciphertext, aad)
+        return cipher.decrypt(nonce, ciphertext, aad)
     except (InvalidTag, ValueError):
         raise TamperedError("a tag does not fit: altered, moved, or sealed by another key") from None
 
@@ -147,7 +152,7 @@ def unwrap(wrapped: bytes, kek: bytes, aad: bytes) -> bytes:
     if wrapped[:1] != _VERSION_KEY:
         raise TamperedError("a wrapped key has a version that is not known")
     nonce, ciphertext = wrapped[1 : 1 + NONCE_BYTES], wrapped[1 + NONCE_BYTES :]
-    return _decrypt(kek, nonce, ciphertext, _VERSION_KEY + aad)
+    return _decrypt(AESGCM(kek), nonce, ciphertext, _VERSION_KEY + aad)
 
 
 def key_aad(installation: str, key_id: int, purpose: Purpose) -> bytes:

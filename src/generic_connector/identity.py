@@ -36,7 +36,7 @@ PASSWORD = "password"  # noqa: S105 - the name of a kind of credential
 PATH = "path"
 _ALGORITHM = "HS256"
 _CREDENTIAL_BYTES = 20
-_TOKENS_VERIFIED_MAX = 1024
+_REMEMBERED_MAX = 1024
 _ADDRESSES_MAX = 10_000
 _ALL_METHODS = frozenset(Method)
 _NO_PASSWORD = [Credential(instance_id=0, kind=PASSWORD, hash=bytes(32), key_id=0, created_at_ms=0)]
@@ -65,6 +65,7 @@ class Directory:
         self._keyring = keyring
         self._clock = clock
         self._verified: OrderedDict[bytes, str] = OrderedDict()
+        self._proved: OrderedDict[bytes, Caller] = OrderedDict()
         self.instances: dict[int, Instance] = {}
         self.reload()
 
@@ -83,6 +84,7 @@ class Directory:
                 self._passwords.setdefault(credential.instance_id, []).append(credential)
         self._tokens = {token.id: token for token in self._registry.access_tokens()}
         self._verified.clear()
+        self._proved.clear()
 
     # --- The three ways in ---
 
@@ -90,6 +92,19 @@ class Directory:
         """Return who an `Authorization` header proves to be calling."""
         if not authorization:
             return Refused(ErrorCode.UNAUTHORIZED, "no credentials", counts=False)
+        name = hashlib.sha256(authorization.encode()).digest()
+        return self._proved.get(name) or self._prove(authorization, name)
+
+    def _prove(self, authorization: str, name: bytes) -> Caller | Refused:
+        """Judge a header. A password that was right stays so until the registry is read again: Twilio repeats it."""
+        caller = self._judge(authorization)
+        if isinstance(caller, Caller) and caller.credential == PASSWORD:
+            self._proved[name] = caller
+            if len(self._proved) > _REMEMBERED_MAX:
+                self._proved.popitem(last=False)
+        return caller
+
+    def _judge(self, authorization: str) -> Caller | Refused:
         scheme, _space, rest = authorization.partition(" ")
         match scheme.lower():
             case "basic":
@@ -173,7 +188,7 @@ class Directory:
             token_id = self._verify(token)
             if token_id is not None:
                 self._verified[name] = token_id
-                if len(self._verified) > _TOKENS_VERIFIED_MAX:
+                if len(self._verified) > _REMEMBERED_MAX:
                     self._verified.popitem(last=False)
         return token_id
 

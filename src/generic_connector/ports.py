@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from generic_connector.envelope import Purpose
 from generic_connector.instance import Instance
@@ -140,9 +140,11 @@ ProcessorFactory = Callable[[ProcessorContext], Processor]
 # --- Store -----------------------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Vaulted:
-    """An instrument in the vault: sealed, and what may be shown of it. Inactive until its charge succeeds."""
+class Vaulted(NamedTuple):
+    """An instrument in the vault: sealed, and what may be shown of it. Inactive until its charge succeeds.
+
+    A tuple, in the order of the table's columns, as the ledger's `Row` is.
+    """
 
     token_id: str
     instance_id: int

@@ -23,7 +23,9 @@ _LONG_SECRET = 8
 # Here `\d` and `\s` are meant: full-width and other scripts' digits are digits to the person who reads them, and
 # no-break spaces are spaces. The escapes are hyphens, dashes, minus and full-width marks.
 _BETWEEN = r"[\s.,\-_/\u2010-\u2015\u2212\uff0d\uff0e\uff0f]{0,2}"
-_RUN = re.compile(rf"\d(?:{_BETWEEN}\d){{{_LONG_SECRET - 1},}}")
+_RUN = re.compile(rf"\d(?:{_BETWEEN}\d){{{RUN_DIGITS_MIN - 1},}}")
+_SHORTER_RUN = re.compile(rf"\d(?:{_BETWEEN}\d){{{_LONG_SECRET - 1},}}")
+"""What may be a secret that is told of, and is shorter than a card number."""
 _DIGITS = re.compile(r"\d+")
 _DIGIT = re.compile(r"\d")
 _DOUBLED = (0, 2, 4, 6, 8, 1, 3, 5, 7, 9)
@@ -39,7 +41,7 @@ def scrub(text: str, secrets: Sequence[str] = ()) -> str:
         if secret in text:
             text = _without(secret, text)
     whole = [secret for secret in secrets if len(secret) >= _LONG_SECRET]
-    return _RUN.sub(lambda found: _masked(found.group(), whole), text)
+    return (_SHORTER_RUN if whole else _RUN).sub(lambda found: _masked(found.group(), whole), text)
 
 
 def blot(text: str) -> str:

@@ -34,6 +34,7 @@ from generic_connector.telemetry import Metrics
 from generic_connector.web.control import serve_control
 from generic_connector.web.gateway import Gateway
 from generic_connector.web.pages import make_pages
+from generic_connector.web.wire import JoiningProtocol
 
 _PR_SET_DUMPABLE = 4
 _STEP_S = 0.05
@@ -168,7 +169,7 @@ def uvicorn_config(
         app,
         host=listener.host,
         port=listener.port,
-        http="httptools",
+        http=JoiningProtocol,
         ws="none",
         lifespan="off",
         log_config=None,

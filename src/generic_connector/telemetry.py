@@ -9,6 +9,8 @@ and places and lose messages, source values and locals.
 Metrics are Prometheus's. They are served on the management listener only.
 """
 
+import asyncio
+import contextlib
 import logging
 import sys
 import threading
@@ -54,10 +56,16 @@ class EventLog:
         self._clock = clock
         self._least = _LEVELS[level]
         self._second, self._at = -1, ""
+        self._lines: list[str] = []
 
     def __call__(self, event: str, **fields: str | float | None) -> None:
-        """Write one event. Fields that are None are left out."""
-        if _LEVEL_OF.get(event, 20) < self._least:
+        """Write one event. Fields that are None are left out.
+
+        What one turn of the event loop brings is written at its end, together: a write is a system call. An error is
+        written at once, with all that came before it, since the process may be about to end.
+        """
+        level = _LEVEL_OF.get(event, 20)
+        if level < self._least:
             return
         second, ms = divmod(self._clock(), 1000)
         if second != self._second:
@@ -72,11 +80,25 @@ class EventLog:
                 parts.append(f'"{name}": {quoted(scrub(value) if name in _FROM_OUTSIDE else value)}')
             else:
                 parts.append(f'"{name}": {str(value).lower()}')  # a number, or true or false
+        self._lines.append(", ".join(parts) + "}\n")
+        if level >= _LEVELS["error"]:
+            self.flush()
+        elif len(self._lines) == 1:
+            self._flush_soon()
+
+    def _flush_soon(self) -> None:
         try:
-            self._stream.write(", ".join(parts) + "}\n")
+            asyncio.get_running_loop().call_soon(self.flush)
+        except RuntimeError:  # there is no loop
+            self.flush()
+
+    def flush(self) -> None:
+        """Write what is held."""
+        lines, self._lines = self._lines, []
+        # Where nobody reads it, or the disk is full, payments go on.
+        with contextlib.suppress(OSError, ValueError):
+            self._stream.write("".join(lines))
             self._stream.flush()
-        except (OSError, ValueError):
-            pass  # nobody reads it any more, or the disk is full: payments go on
 
 
 # --- What other libraries say ----------------------------------------------------------------------------------------

@@ -151,6 +151,7 @@ def _run(home: Path, listener: Listener) -> None:
         gate_other_logs(log)
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             runner.run(_serve(home, listener, log))
+        log.flush()
 
 
 async def _serve(home: Path, listener: Listener, log: EventLog) -> None:

@@ -7,7 +7,7 @@ strings; they reach the merchant's IVR as `PayConnector_<name>`.
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from generic_connector.contract.errors import ERRORS, Code
 from generic_connector.instance import Dialect
@@ -17,8 +17,7 @@ _PAYMENT_FAILED = 402
 _OK = 200
 
 
-@dataclass(frozen=True, slots=True)
-class Reply:
+class Reply(NamedTuple):
     """What goes out: an HTTP status and a JSON body. Stored, and replayed byte for byte."""
 
     status: int
@@ -69,8 +68,7 @@ def _encode(fields: Mapping[str, object]) -> bytes:
 # --- Parameters ------------------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Shown:
+class Shown(NamedTuple):
     """What a reply may tell of a payment. `kind` is `card` or `bank`."""
 
     method: Method
