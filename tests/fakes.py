@@ -331,6 +331,15 @@ class Bank:
                 return answer
 
 
+class Wise(Bank):
+    """A bank that says by itself whether a card is good, where it has been told what to say."""
+
+    says: Approved | Declined | None = Approved(cvv_result="M")
+
+    def verify_at_once(self, purchase: Purchase) -> Approved | Declined | None:  # noqa: ARG002 - the port's signature
+        return self.says
+
+
 class Forgetful:
     """A bank behind an adapter that makes at-most-once impossible: a new key for each send, and no memory of any."""
 
@@ -401,6 +410,7 @@ class Shop:
             id=1, unique_name="Default", username="ic", mode=Mode.TEST, allow=_ALL, processor="bank", dialect=_TWILIO
         )
         self.log = io.StringIO()
+        self._event_log = EventLog(self.log, clock, "debug")
         self._processors = {"bank": processor or bank}
         self.randomness = random.Random(1).randbytes  # noqa: S311 - the same on every run
         self._boots = 0
@@ -427,7 +437,7 @@ class Shop:
             clock=self.clock,
             randomness=self.randomness,
             owner=f"boot_{self._boots}",
-            log=EventLog(self.log, self.clock, "debug"),
+            log=self._event_log,
             limits=self.limits,
         )
 
@@ -512,6 +522,7 @@ class Shop:
 
     def events(self) -> Sequence[str]:
         """The names of what was logged."""
+        self._event_log.flush()
         return [json.loads(line)["event"] for line in self.log.getvalue().splitlines()]
 
 

@@ -20,6 +20,7 @@ from fakes import (
     Shop,
     StoppedAfterClaim,
     WallClock,
+    Wise,
     code,
     said,
     story,
@@ -32,7 +33,7 @@ from generic_connector.connector import Answer, How, Limits
 from generic_connector.envelope import TamperedError
 from generic_connector.instance import Mode
 from generic_connector.ledger import State
-from generic_connector.payment import AchDetails, Instrument, Method
+from generic_connector.payment import AchDetails, DeclineCode, Declined, Instrument, Method
 from generic_connector.ports import Channel, Purchase, Settlement
 from generic_connector.stores.sqlite import SqliteStore
 
@@ -63,8 +64,11 @@ def shop(tmp_path: Path, clock: WallClock, bank: Bank) -> Shop:
     return Shop(tmp_path / "home", clock, bank)
 
 
+ShopAt = Callable[[Bank], Shop]
+
+
 @pytest.fixture
-def shop_at(tmp_path: Path, clock: WallClock) -> "Callable[[Bank], Shop]":
+def shop_at(tmp_path: Path, clock: WallClock) -> ShopAt:
     """Makes a shop at another bank."""
     return lambda bank: Shop(tmp_path / "home", clock, bank)
 
@@ -1348,6 +1352,71 @@ async def test_a_token_is_one_row_and_one_vault_entry_that_opens(
     assert said(answer)["parameters"]["status"] == "saved"
     assert shop.unsealed(row.id) == without_cvv(asked.instrument)
     assert (bank.asked, bank.captures, len(bank.verified)) == ([], [], 1)
+
+
+@story
+async def test_a_card_that_is_good_without_asking_is_saved_by_the_claim_alone(
+    shop_at: ShopAt, clock: WallClock
+) -> None:
+    """The bank is not asked, the ledger is not read beforehand, and a replay says the same bytes."""
+    bank = Wise(clock)
+    shop = shop_at(bank)
+    await shop.boot()
+    asked = pay_for(**TOKENIZE)
+
+    answer, again = await shop.pay(asked), await shop.pay(asked)
+
+    row = await shop.row()
+    assert (said(answer)["token_id"], row.state, shop.vault()) == (row.id, State.SAVED, {row.id: True})
+    assert shop.unsealed(row.id) == without_cvv(asked.instrument)
+    assert (again.reply, again.how) == (answer.reply, How.REPLAYED)
+    assert (bank.verified, shop.connector.at_work) == ([], 0)
+
+
+@story
+async def test_a_card_that_is_bad_without_asking_is_refused_and_stays_so(shop_at: ShopAt, clock: WallClock) -> None:
+    """A decline that is known at once is a row without a token; where nothing is known at once, the bank is asked."""
+    bank = Wise(clock)
+    shop = shop_at(bank)
+    await shop.boot()
+    bank.says = Declined(code=DeclineCode.LOST_CARD)
+    refused = await shop.pay(pay_for("t1", **TOKENIZE))
+    bank.says = None
+
+    again, asked = await shop.pay(pay_for("t1", **TOKENIZE)), await shop.pay(pay_for("t2", **TOKENIZE))
+
+    assert (code(refused), again.reply, code(asked)) == ("lost_card", refused.reply, None)
+    assert (len(bank.verified), len(shop.vault())) == (1, 1)
+
+
+@story
+async def test_of_many_saves_at_once_one_is_the_first(shop_at: ShopAt, clock: WallClock) -> None:
+    """64 deliveries of one tokenize are one token, and identical bytes; another card under its id is a conflict."""
+    shop = shop_at(Wise(clock))
+    await shop.boot()
+
+    answers = await asyncio.gather(*(shop.pay(pay_for(**TOKENIZE)) for _ in range(DUPLICATES)))
+    other = await shop.pay(pay_for(**TOKENIZE, cardnumber="5555555555554444"))
+
+    assert len({answer.reply for answer in answers}) == 1
+    assert (len(shop.vault()), shop.rows(), code(other)) == (1, 1, "transaction_id_reused")
+
+
+@story
+async def test_a_caller_who_leaves_a_save_finds_its_token_later(shop_at: ShopAt, clock: WallClock) -> None:
+    """The claim is committed without its caller; the retry hears the token."""
+    shop = shop_at(Wise(clock))
+    await shop.boot()
+    delivery = shop.start(pay_for(**TOKENIZE))
+    await turns(1)
+    assert shop.connector.at_work == 1
+    delivery.cancel()
+    await asyncio.wait([delivery])
+
+    answer = await shop.pay(pay_for(**TOKENIZE))
+
+    assert (answer.how, shop.connector.at_work) == (How.REPLAYED, 0)
+    assert said(answer)["token_id"] == (await shop.row()).id
 
 
 @story

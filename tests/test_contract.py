@@ -4,7 +4,6 @@ import json
 import re
 import string
 from collections.abc import Callable
-from dataclasses import replace
 from enum import Enum
 from typing import Final
 
@@ -1253,9 +1252,9 @@ CARD_CHARGED = Shown(
     token_id=None,
     reference=None,
 )
-CARD_SAVED = replace(CARD_CHARGED, method=Method.TOKENIZE, confirmation_number=None, token_id="tok_a")
-BANK_CHARGED = replace(CARD_CHARGED, kind="bank", brand=None, last4="**56")
-BANK_SAVED = replace(CARD_SAVED, kind="bank", brand=None, last4="**56")
+CARD_SAVED = CARD_CHARGED._replace(method=Method.TOKENIZE, confirmation_number=None, token_id="tok_a")
+BANK_CHARGED = CARD_CHARGED._replace(kind="bank", brand=None, last4="**56")
+BANK_SAVED = CARD_SAVED._replace(kind="bank", brand=None, last4="**56")
 
 
 @pytest.mark.parametrize(
@@ -1278,7 +1277,7 @@ def test_a_success_tells_what_was_done_with_what(shown: Shown, expected: dict[st
 
 def test_a_success_tells_all_that_is_known() -> None:
     """What the processor said, the token of a card that was saved with its charge, and the reference are added."""
-    shown = replace(CARD_CHARGED, token_id="tok_a", reference="A-1001")
+    shown = CARD_CHARGED._replace(token_id="tok_a", reference="A-1001")
     result = Approved(authorization_code="A1", processor_reference="p_1", avs_result="Y", cvv_result="M")
 
     assert {
@@ -1305,12 +1304,12 @@ def test_a_success_tells_all_that_is_known() -> None:
 )
 def test_a_decline_tells_no_numbers_to_quote(shown: Shown, expected: dict[str, str]) -> None:
     """A decline has neither confirmation number nor token: nothing that sounds as if it had gone through."""
-    assert expected == declined_parameters(replace(shown, token_id="tok_a"), Declined(code=DeclineCode.LOST_CARD))
+    assert expected == declined_parameters(shown._replace(token_id="tok_a"), Declined(code=DeclineCode.LOST_CARD))
 
 
 def test_a_decline_tells_what_did_not_match() -> None:
     """Results of the address and CVV checks, and the reference, are told of a decline too."""
-    shown = replace(CARD_CHARGED, reference="A-1001")
+    shown = CARD_CHARGED._replace(reference="A-1001")
     result = Declined(code=DeclineCode.INCORRECT_CVV, processor_reference="p_1", avs_result="N", cvv_result="N")
 
     assert {

@@ -12,13 +12,13 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, runtime_checkable
 
 from generic_connector.envelope import Purpose
 from generic_connector.instance import Instance
 from generic_connector.ledger import Event, Row
 from generic_connector.money import Money
-from generic_connector.payment import AchDetails, Instrument, LookUpResult, PurchaseResult
+from generic_connector.payment import AchDetails, Approved, Declined, Instrument, LookUpResult, PurchaseResult
 
 Clock = Callable[[], int]
 """Milliseconds since 1970, UTC."""
@@ -120,6 +120,23 @@ class Processor(Protocol):
 
     async def close(self) -> None:
         """Let go of connections."""
+        ...
+
+
+AtOnce = Approved | Declined
+"""What can be said of an instrument without asking anybody."""
+
+
+@runtime_checkable
+class VerifiesAtOnce(Protocol):
+    """A processor that can say by itself, at least of some instruments, whether they are good.
+
+    Many cannot verify without charging: for them every instrument that is well-formed is good, and to ask would be a
+    detour. A tokenize is then one write. Where `verify_at_once` answers None, `verify` is asked.
+    """
+
+    def verify_at_once(self, purchase: Purchase) -> AtOnce | None:
+        """Say whether the instrument is good. Pure and quick: it may be asked again for a retry."""
         ...
 
 

@@ -39,6 +39,8 @@ from generic_connector.web.wire import JoiningProtocol
 _PR_SET_DUMPABLE = 4
 _STEP_S = 0.05
 _MANY_CONNECTIONS = 2048
+_YOUNG_OBJECTS = 20_000
+"""Reference counts free what a payment makes. The collector, which finds cycles, looks less often than every 700."""
 
 
 class BadTlsError(Exception):
@@ -275,3 +277,4 @@ def _freeze_garbage() -> None:
     """What start-up made lives as long as the process: the collector need not look at it again."""
     gc.collect()
     gc.freeze()
+    gc.set_threshold(_YOUNG_OBJECTS, *gc.get_threshold()[1:])

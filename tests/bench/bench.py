@@ -2,8 +2,9 @@
 
 Server and load have a core each. The no-op is Starlette on the same uvicorn, with the same TLS; it must
 saturate its core, or the ratios would flatter the payments, and the bench says so. Each figure is taken at 1
-and at 32 connections. Afterwards the books are read: every request must have been a success, and must be
-there.
+and at 32 connections, in rounds that take turns, since a machine's speed drifts while it is measured: a ratio is the
+median of the rounds' ratios, each to the no-op of its own round. Afterwards the books are read: every request must
+have been a success, and must be there.
 
 Only wrk is used: a client in Python would be the bottleneck, and oha cannot give every request a transaction
 id of its own.
@@ -25,6 +26,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from statistics import median
 from typing import IO, Any
 
 from generic_connector.certificates import make_development_certificates
@@ -54,7 +56,8 @@ class Figure:
 def main() -> int:
     """Measure, print, check the books."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--seconds", type=float, default=6, help="how long each measurement lasts (default 6)")
+    parser.add_argument("--seconds", type=float, default=3, help="how long each measurement lasts (default 3)")
+    parser.add_argument("--rounds", type=int, default=5, help="how often each is taken; the median counts (default 5)")
     parser.add_argument("--connections", type=int, nargs="+", default=[1, 32], help="default: 1 32")
     parser.add_argument("--json", action="store_true", help="print one JSON document")
     options = parser.parse_args()
@@ -82,7 +85,7 @@ def bench(directory: Path, options: argparse.Namespace) -> int:
     replay_run = uuid.uuid4().hex
     with _noop(tls) as (noop, noop_url), _gateway(home, tls) as (gateway, gateway_url):
         for connections in options.connections:
-            for kind in KINDS:
+            for kind in KINDS * options.rounds:
                 process, url = (noop, noop_url) if kind == "noop" else (gateway, gateway_url)
                 environment = {"KIND": kind, "CREDENTIAL": credential, "RUN": replay_run}
                 server = (process.pid, url)
@@ -207,31 +210,41 @@ def _count(path: Path, what: str) -> int:
         return int(book.execute(f"SELECT count(*) FROM {what}").fetchone()[0])  # noqa: S608 - ours
 
 
+def _row(connections: int, kind: str, figures: list[Figure]) -> dict[str, str | int | float]:
+    """The medians of the rounds."""
+    rounds = [f for f in figures if (f.connections, f.kind) == (connections, kind)]
+    noops = [f for f in figures if (f.connections, f.kind) == (connections, "noop")]
+    ratios = [f.per_s / noop.per_s for f, noop in zip(rounds, noops, strict=True)]
+    return {
+        "kind": kind,
+        "connections": connections,
+        "requests_per_s": round(median(f.per_s for f in rounds)),
+        "p50_ms": round(median(f.p50_ms for f in rounds), 2),
+        "p99_ms": round(median(f.p99_ms for f in rounds), 2),
+        "ratio": round(median(ratios), 3),
+        "ratio_min": round(min(ratios), 3),
+        "ratio_max": round(max(ratios), 3),
+        "p99_ratio": round(median(f.p99_ms / noop.p99_ms for f, noop in zip(rounds, noops, strict=True)), 2),
+        "busy": round(median(f.busy for f in rounds), 2),
+    }
+
+
 def _print(figures: list[Figure], wrong: list[str], *, as_json: bool) -> None:
-    noops = {f.connections: f for f in figures if f.kind == "noop"}
     rows = [
-        {
-            "kind": f.kind,
-            "connections": f.connections,
-            "requests_per_s": round(f.per_s),
-            "p50_ms": round(f.p50_ms, 2),
-            "p99_ms": round(f.p99_ms, 2),
-            "ratio": round(f.per_s / noops[f.connections].per_s, 3),
-            "p99_ratio": round(f.p99_ms / noops[f.connections].p99_ms, 2),
-            "busy": round(f.busy, 2),
-        }
-        for f in figures
+        _row(connections, kind, figures)
+        for connections, kind in dict.fromkeys((f.connections, f.kind) for f in figures)
     ]
     if as_json:
         sys.stdout.write(json.dumps({"figures": rows, "wrong": wrong}, indent=2) + "\n")
         return
     sys.stdout.write(
-        f"{'':10} {'conns':>5} {'req/s':>8} {'p50 ms':>8} {'p99 ms':>8} {'ratio':>6} {'p99 x':>6} {'core':>5}\n"
+        f"{'':10} {'conns':>5} {'req/s':>8} {'p50 ms':>8} {'p99 ms':>8} {'ratio':>6} {'min..max':>12} {'p99 x':>6}"
+        f" {'core':>5}\n"
     )
     for row in rows:
         sys.stdout.write(
             f"{row['kind']:10} {row['connections']:5} {row['requests_per_s']:8} {row['p50_ms']:8} {row['p99_ms']:8}"
-            f" {row['ratio']:6} {row['p99_ratio']:6} {row['busy']:5.0%}\n"
+            f" {row['ratio']:6} {row['ratio_min']:5}..{row['ratio_max']:5} {row['p99_ratio']:6} {row['busy']:5.0%}\n"
         )
     sys.stdout.write(
         "".join(f"WRONG: {line}\n" for line in wrong) or "Every request was a success and is in the books.\n"

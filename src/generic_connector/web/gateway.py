@@ -76,9 +76,8 @@ class Gateway:
         if path not in PATHS and not is_secret:
             await self._pages(scope, receive, send)
             return
-        exchange = Exchange(
-            receive, send, new_id("req", now_ms=self._clock(), randomness=self._randomness), self._body_timeout_s
-        )
+        request_id = new_id("req", now_ms=self._clock(), randomness=self._randomness)
+        exchange = Exchange(receive, send, request_id, self._body_timeout_s)
         try:
             with exchange:
                 await self._exchange(scope, exchange, PATHS.get(path), path[len(PATH_SECRET) :] if is_secret else None)
@@ -207,7 +206,7 @@ class Exchange:
         self._send = send
         self._body_timeout_s = body_timeout_s
         self._loop = asyncio.get_running_loop()
-        self._task = asyncio.current_task()
+        self._task = asyncio.current_task(self._loop)
         self._is_body_read = False
         self._is_body_late = False
         self._has_left = False

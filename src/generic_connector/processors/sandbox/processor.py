@@ -130,6 +130,10 @@ class SandboxProcessor:
         entry = await self._book.enter(_entry(purchase, money, of_amount(money)))
         return await self._held() if entry.is_dark else entry.answer
 
+    def verify_at_once(self, purchase: Purchase) -> Approved | None:
+        """Say that the instrument is good, where no fault and no parameter says otherwise."""
+        return None if purchase.controls or self._faults else _approved(purchase)
+
     async def verify(self, purchase: Purchase) -> PurchaseResult:
         """Say whether the instrument is good. Captures nothing; the book hears of it only where it uses up a fault."""
         if not (purchase.controls or self._faults):
