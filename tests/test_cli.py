@@ -39,6 +39,7 @@ NOUNS = {
     "vault": {"report", "purge", "show"},
     "doctor": None,
     "demo": None,
+    "twilio": {"pay", "serve", "switches"},
 }
 
 

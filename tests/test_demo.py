@@ -17,6 +17,7 @@ import httpx
 import pytest
 import yaml
 
+from generic_connector.demo.phone import CALL, CALL_ID
 from generic_connector.demo.steps import CRASH, FIRST_CHARGE, INSTANCES, STEPS
 from generic_connector.demo.transcript import COLUMNS, GREEN, masked, paint, quoted
 from generic_connector.scrub import scrub
@@ -76,7 +77,7 @@ def once(tmp_path_factory: pytest.TempPathFactory) -> Played:
 def test_it_succeeds_and_says_so(once: Played) -> None:
     """All is as it must be, whatever is set in the environment for other installations."""
     assert (0, "") == (once.status, once.err)
-    assert f"All {len(STEPS) + 1} steps were answered as they must be" in once.out
+    assert f"All {len(STEPS) + 2} steps were answered as they must be" in once.out
 
 
 def test_every_step_is_shown(once: Played) -> None:
@@ -94,6 +95,18 @@ def test_every_step_is_shown(once: Played) -> None:
         at = title
 
 
+def test_a_whole_call_is_played(once: Played) -> None:
+    """Prompts are heard, keys are pressed unseen, a wrong number is asked for again, and a result is told."""
+    call = once.out.partition(f"  {CALL}\n")[2].partition("The processor's book")[0]
+
+    assert 2 == call.count("hears     Please enter your card number.") + call.count("That is no card number.")
+    assert 2 == call.count(" keys      xxxxxxxxxxxxxxxx")
+    assert "(charge, attempt 1)" in call
+    assert f'"transaction_id": "{CALL_ID}"' in call
+    assert re.search(r"result  success$", call, re.MULTILINE)
+    assert re.search(r"PaymentConfirmationCode +ch_[a-p]{38}$", call, re.MULTILINE)
+
+
 def test_the_instances_are_those_of_the_documentation(once: Played) -> None:
     """Four instances, added beside the running server."""
     assert ("Stripe_Prod", "Stripe_Stage", "Stripe_Dev", "Default") == INSTANCES
@@ -103,6 +116,7 @@ def test_the_instances_are_those_of_the_documentation(once: Played) -> None:
 def test_the_statement_has_one_line_for_each_charge(once: Played) -> None:
     """The book is printed, and what it proves: as many captures as charges."""
     charged = [step.body["transaction_id"] for step in (*STEPS, CRASH) if step.is_charged and step.repeats is None]
+    charged.append(CALL_ID)
     book = once.out.partition("The processor's book")[2]
 
     assert charged == re.findall(r"  ([0-9a-f]{8}-[0-9a-f-]{27}) +[0-9.]+ USD  captured$", book, re.MULTILINE)
@@ -113,7 +127,7 @@ def test_ids_are_shown_and_a_retry_gets_the_same(once: Played) -> None:
     """The charge id of step 1 comes again in step 5, and nowhere else."""
     ids = re.findall(r'"charge_id": "(ch_[a-p]{38})"', once.out)
 
-    assert (4, 3) == (len(ids), len(set(ids)))
+    assert (5, 4) == (len(ids), len(set(ids)))
     assert ids[0] == ids[2]
 
 
@@ -146,10 +160,12 @@ def test_nothing_is_left_behind(once: Played) -> None:
 
 
 def test_the_readme_shows_it_as_it_is(once: Played) -> None:
-    """What the README quotes is what is printed, but for ids, codes and times."""
+    """What the README quotes is what is printed, but for ids, codes and times, and for the call's own lines."""
     quoted_there = re.findall(r"^```text\n( 9  .*?)^```$", (ROOT / "README.md").read_text(), re.MULTILINE | re.DOTALL)
 
-    assert [_timeless(once.out[once.out.index(f"\n 9  {CRASH.title}") + 1 :])] == [*map(_timeless, quoted_there)]
+    printed = once.out[once.out.index(f"\n 9  {CRASH.title}") + 1 :]
+    call = printed[printed.index(f"\n10  {CALL}") :].partition("\nThe processor's book")[0]
+    assert [_timeless(printed.replace(call, f"\n10  {CALL}\n    [...]\n"))] == [*map(_timeless, quoted_there)]
 
 
 def _timeless(text: str) -> str:
@@ -182,7 +198,7 @@ def test_a_wrong_answer_is_named_and_exits_1(tmp_path: Path) -> None:
 
     assert 1 == played.status
     assert f"step 1 ({STEPS[0].title}): error_code card_declined, and not None" in played.out
-    assert "the statement: 2 captured purchases for 3 charges" in played.out
+    assert "the statement: 3 captured purchases for 4 charges" in played.out
     assert "as they must be" not in played.out
     assert [] == left_behind(played.place)
 
@@ -215,7 +231,7 @@ def staying(tmp_path: Path) -> Iterator[tuple["subprocess.Popen[str]", Path]]:
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_it_stays_until_a_signal(staying: tuple["subprocess.Popen[str]", Path], number: signal.Signals) -> None:
-    """The command that it prints works, twice with one charge id; a signal ends it in order and removes everything."""
+    """The command that it prints works, twice with one charge id, and so does the phone page; a signal ends it all."""
     process, place = staying
     told = _told(process)
     words = shlex.split(told[told.index("curl ") : told.index("\n\nOnce more")])
@@ -225,6 +241,8 @@ def test_it_stays_until_a_signal(staying: tuple["subprocess.Popen[str]", Path], 
     body = Path(option["-d"].removeprefix("@")).read_bytes()
     with httpx.Client(verify=tls, trust_env=False, auth=(username, password)) as client:
         first, second = (client.post(words[-1], content=body) for _time in range(2))
+        phone = told.partition("The phone is at ")[2].split()[0]
+        page, state = client.get(phone), client.get(f"{phone}desk/state").json()
     statement = subprocess.run(
         shlex.split(told[told.index("What was captured:") :].splitlines()[2]),
         capture_output=True,
@@ -238,6 +256,8 @@ def test_it_stays_until_a_signal(staying: tuple["subprocess.Popen[str]", Path], 
     assert first.json()["charge_id"].startswith("ch_")
     assert first.content == second.content
     assert 1 == statement.stdout.count("my-first-charge")
+    assert (200, "text/html") == (page.status_code, page.headers["content-type"].partition(";")[0])
+    assert set(INSTANCES) == {connector["unique_name"] for connector in state["connectors"]}
     assert [] == left_behind(place)
 
 

@@ -1,6 +1,7 @@
 """The command line: `generic-connector`, one word for each thing that an operator does.
 
-    generic-connector init | serve | instance | access-token | transaction | sandbox | reconcile | vault | doctor | demo
+    generic-connector init | serve | instance | access-token | transaction | sandbox | reconcile | vault | doctor
+    generic-connector demo | twilio
 
 Commands are thin: they read what was typed, do an act or read the files (`acts`), and print (`output`). Exit
 status: 0 done, 1 refused or found wrong, 2 usage. Whatever goes wrong ends as one line on stderr that names
@@ -28,6 +29,7 @@ from generic_connector.cli.reconcile import reconcile
 from generic_connector.cli.sandbox import sandbox
 from generic_connector.cli.serve import init, serve
 from generic_connector.cli.transactions import transaction
+from generic_connector.cli.twilio import twilio
 from generic_connector.cli.vault import vault
 from generic_connector.custody.file import NoKekError
 from generic_connector.envelope import TamperedError
@@ -124,7 +126,7 @@ def program(context: click.Context) -> None:
         context.color = False
 
 
-for _command in (init, serve, instance, access_token, transaction, sandbox, reconcile, vault, doctor, demo):
+for _command in (init, serve, instance, access_token, transaction, sandbox, reconcile, vault, doctor, demo, twilio):
     program.add_command(_command)
 
 

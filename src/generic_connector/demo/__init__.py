@@ -2,11 +2,14 @@
 
 It makes a home in a temporary directory, with certificates of its own, starts `serve` in a process of its own, adds the
 four instances of Twilio's documentation while it runs, and then is Twilio: it sends what Twilio would send, over TLS,
-and prints what goes back and forth. Every answer is checked against what it must be; the last word has the sandbox's
-book, which tells how often money moved.
+and prints what goes back and forth. Every answer is checked against what it must be. Then somebody calls: a whole
+`<Pay>` is played, keys and prompts included, by the simulated Twilio. The last word has the sandbox's book, which tells
+how often money moved. Unless it is to end there, the gateway goes on, and beside it the simulated Twilio with its phone
+page.
 
 - `steps`: what is sent, and what must come back. Data.
-- `gateway`: the server, as anybody would start it, in a place that is removed.
+- `gateway`: the server, as anybody would start it, in a place that is removed; `process`: how it is started.
+- `phone`: the call, and the phone page.
 - `transcript`: how it is printed. No card number, CVV, account number or password of a request is.
 - here: the play.
 """
@@ -24,7 +27,9 @@ from typing import Any
 import httpx
 
 from generic_connector import __version__
-from generic_connector.demo.gateway import ANSWER_S_MAX, DemoError, Gateway
+from generic_connector.demo.gateway import ANSWER_S_MAX, Gateway
+from generic_connector.demo.phone import CALL, CALL_ABOUT, CALL_ID, Phone, play_call
+from generic_connector.demo.process import DemoError
 from generic_connector.demo.steps import CRASH, INSTANCES, STEPS, Step
 from generic_connector.demo.transcript import BOLD, COLUMNS, GREEN, RED, masked, paint, quoted, say, table
 from generic_connector.payment import Method
@@ -33,6 +38,7 @@ from generic_connector.settings import ENV_PREFIX
 __all__ = ["run_demo"]
 
 PORT = 8443
+PHONE_PORT = 8444
 
 _CAPTURE_S_MAX = 10.0
 _POLL_S = 0.02
@@ -46,7 +52,7 @@ def run_demo(*, once: bool, port: int | None) -> int:
     played = False
     try:
         with _ending_in_order(), _without_settings(), Gateway(port) as gateway:
-            demo = _Demo(gateway)
+            demo = _Demo(gateway, phone_port=PHONE_PORT if port else 0)
             wrong = demo.play()
             played = not wrong
             say("", *_verdict(wrong, time.perf_counter() - began))
@@ -63,14 +69,15 @@ def run_demo(*, once: bool, port: int | None) -> int:
 def _verdict(wrong: Sequence[str], seconds: float) -> list[str]:
     if wrong:
         return [paint(RED, "NOT as it must be:"), *(f"  {fault}" for fault in wrong)]
-    return [paint(GREEN, f"All {len(STEPS) + 1} steps were answered as they must be, in {seconds:.1f} s.")]
+    return [paint(GREEN, f"All {len(STEPS) + 2} steps were answered as they must be, in {seconds:.1f} s.")]
 
 
 class _Demo:
     """Twilio's part, and the teller's."""
 
-    def __init__(self, gateway: Gateway) -> None:
+    def __init__(self, gateway: Gateway, *, phone_port: int) -> None:
         self._gateway = gateway
+        self._phone_port = phone_port
         self._credentials: dict[str, tuple[str, str]] = {}
         self._answers: list[bytes] = []
         self._wrong: list[str] = []
@@ -95,6 +102,7 @@ class _Demo:
                 self._announce(number, step)
                 self._answer(client, number, step)
         self._crash(len(STEPS) + 1)
+        self._call(len(STEPS) + 2)
         self._statement()
         return self._wrong
 
@@ -178,13 +186,20 @@ class _Demo:
                 raise DemoError(f"step {number} ({CRASH.title}): nothing was captured before the kill")
             time.sleep(_POLL_S)
 
+    def _call(self, number: int) -> None:
+        """Play a phone call."""
+        say("", paint(BOLD, f"{number:2}  {CALL}"), *(f"    {line}" for line in textwrap.wrap(CALL_ABOUT, COLUMNS - 4)))
+        result = play_call(self._gateway, self._credentials["Default"], say)
+        if result != "success":
+            self._note(f"step {number} ({CALL}): the Result is {result}, and not success")
+
     def _statement(self) -> None:
         """Print what the bank's book says, and compare it with the charges that were answered with an id."""
         lines = self._gateway.statement()
-        charged = {step.body["transaction_id"] for step in (*STEPS, CRASH) if step.is_charged}
+        charged = {CALL_ID, *(step.body["transaction_id"] for step in (*STEPS, CRASH) if step.is_charged)}
         say("", paint(BOLD, "The processor's book (generic-connector sandbox statement)"), "", *table(lines), "")
         told = (
-            f"{len(lines)} captured for {len(charged)} charges, after {len(STEPS) + 2} deliveries and a kill -9: "
+            f"{len(lines)} captured for {len(charged)} charges, after {len(STEPS) + 3} deliveries and a kill -9: "
             "neither the retries nor the decline, the conflict or the wrong password moved money."
         )
         say(*(f"    {line}" for line in textwrap.wrap(told, COLUMNS - 4)))
@@ -192,9 +207,11 @@ class _Demo:
             self._note(f"the statement: {len(lines)} captured purchases for {len(charged)} charges")
 
     def keep_running(self) -> None:
-        """Tell how to try it, and stay until a signal comes."""
-        say("", *self._gateway.invitation(*self._credentials["Default"]), "", "Ctrl-C ends it and removes everything.")
-        self._gateway.wait()
+        """Serve the phone page too, tell how to try it all, and stay until a signal comes."""
+        with Phone(self._gateway, self._credentials, self._phone_port) as phone:
+            say("", *phone.invitation(), "", *self._gateway.invitation(*self._credentials["Default"]), "")
+            say("Ctrl-C ends it and removes everything.")
+            self._gateway.wait()
 
 
 # --- How it begins and ends ------------------------------------------------------------------------------------------

@@ -6,13 +6,10 @@ removes the directory, however it is left.
 
 import contextlib
 import json
-import select
 import shlex
 import ssl
-import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -22,6 +19,7 @@ import httpx
 
 from generic_connector.administration import RefusedError
 from generic_connector.certificates import make_development_certificates
+from generic_connector.demo.process import DemoError, Process
 from generic_connector.demo.steps import FIRST_CHARGE
 from generic_connector.home import CONTROL_SOCKET, make_home
 from generic_connector.journal import read_only
@@ -29,13 +27,6 @@ from generic_connector.processors.sandbox import StatementLine, statement
 from generic_connector.web.control import NoServerError, ask
 
 ANSWER_S_MAX = 30.0
-_START_S_MAX = 30.0
-_STOP_S_MAX = 30.0
-_LAST_WORDS_LINES = 10
-
-
-class DemoError(Exception):
-    """The demonstration cannot go on. Says why."""
 
 
 class Gateway:
@@ -43,16 +34,16 @@ class Gateway:
 
     def __init__(self, port: int) -> None:
         self._port = port
-        self._process: subprocess.Popen[str] | None = None
         self.url = ""
 
     def __enter__(self) -> Self:
         self._directory = tempfile.TemporaryDirectory(prefix="generic-connector-demo-")
         try:
             root = Path(self._directory.name)
-            self._log, self._charge, self._home = root / "log", root / "charge.json", root / "home"
+            self.place, self._charge, self._home = root, root / "charge.json", root / "home"
+            self._server = Process("the gateway", root / "log")
             make_home(self._home)
-            self._certificates = make_development_certificates(root / "certs", now=datetime.now(UTC))
+            self.certificates = make_development_certificates(root / "certs", now=datetime.now(UTC))
         except BaseException:
             self._directory.cleanup()
             raise
@@ -60,7 +51,7 @@ class Gateway:
 
     def __exit__(self, *_error: object) -> None:
         try:
-            self._stop()
+            self._server.stop()
         finally:
             self._directory.cleanup()
 
@@ -68,71 +59,28 @@ class Gateway:
 
     def start(self) -> float:
         """Start `serve` and wait until it is ready. Returns how long that took. A second start has the same port."""
-        began = time.perf_counter()
-        with self._log.open("ab") as log:
-            self._process = subprocess.Popen(  # noqa: S603 - our own command
-                [
-                    *(sys.executable, "-m", "generic_connector", "serve", "--home", str(self._home)),
-                    *("--host", "127.0.0.1", "--port", str(self._port)),
-                    *("--tls-cert", str(self._certificates.certificate), "--tls-key", str(self._certificates.key)),
-                ],
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.PIPE,
-                stderr=log,
-                text=True,
-            )
-        self.url = self._address(self._process)
+        self.url, seconds = self._server.start(
+            [
+                *("serve", "--home", str(self._home), "--host", "127.0.0.1", "--port", str(self._port)),
+                *("--tls-cert", str(self.certificates.certificate), "--tls-key", str(self.certificates.key)),
+            ]
+        )
         self._port = httpx.URL(self.url).port or 0
-        return time.perf_counter() - began
-
-    def _address(self, process: subprocess.Popen[str]) -> str:
-        """Return the address of the one line that `serve` prints."""
-        line = ""
-        if process.stdout is not None and select.select([process.stdout], [], [], _START_S_MAX)[0]:
-            line = process.stdout.readline()
-        if not line.startswith("ready on "):
-            raise DemoError(f"the gateway did not start.\n{self._last_words()}")
-        return line.removeprefix("ready on ").strip()
-
-    def _last_words(self) -> str:
-        return "\n".join(self._log.read_text(errors="replace").splitlines()[-_LAST_WORDS_LINES:])
+        return seconds
 
     def kill(self) -> None:
         """End the process as a power cut would: SIGKILL."""
-        if self._process is not None:
-            self._process.kill()
-            self._reap(self._process)
-
-    def _stop(self) -> None:
-        """End the process as an operator would: SIGTERM. SIGKILL where that takes too long."""
-        process = self._process
-        if process is None:
-            return
-        process.terminate()
-        try:
-            process.wait(_STOP_S_MAX)
-        except BaseException:
-            process.kill()
-            raise
-        finally:
-            self._reap(process)
-
-    def _reap(self, process: subprocess.Popen[str]) -> None:
-        process.wait()
-        if process.stdout is not None:
-            process.stdout.close()
-        self._process = None
+        self._server.kill()
 
     def wait(self) -> None:
         """Wait until the process ends, which it does by a signal, or in trouble."""
-        if self._process is not None and self._process.wait() != 0:
-            raise DemoError(f"the gateway ended.\n{self._last_words()}")
+        self._server.wait()
 
     # --- What one can do with it ---
 
     def client(self) -> httpx.Client:
         """Return a client that trusts the gateway and ignores proxies: nothing leaves the machine."""
-        trusted = ssl.create_default_context(cafile=str(self._certificates.ca))
+        trusted = ssl.create_default_context(cafile=str(self.certificates.ca))
         return httpx.Client(base_url=self.url, verify=trusted, timeout=ANSWER_S_MAX, trust_env=False)
 
     def act(self, name: str, **arguments: object) -> Any:  # noqa: ANN401 - JSON
@@ -153,7 +101,7 @@ class Gateway:
         return [
             f"The gateway goes on at {self.url}. In another terminal:",
             "",
-            f"    curl --cacert {shlex.quote(str(self._certificates.ca))} \\",
+            f"    curl --cacert {shlex.quote(str(self.certificates.ca))} \\",
             f"        -u {username}:{password} \\",
             f"        -d @{shlex.quote(str(self._charge))} {self.url}",
             "",
@@ -162,7 +110,7 @@ class Gateway:
             f"    {_program()} sandbox statement --home {shlex.quote(str(self._home))}",
             "",
             f"The home is {self._home},",
-            f"the server's log {self._log}.",
+            f"the server's log {self._server.log}.",
         ]
 
 

@@ -134,6 +134,10 @@ class Switches(BaseModel):
     callback_dates: Literal["iso", "rfc2822"] = Field(
         default="iso", description="DateCreated in callbacks: 2021-08-10T03:55:53.408Z (observed) or RFC 2822"
     )
+    capture_wait: Literal["unlimited", "timeout"] = Field(
+        default="unlimited",
+        description="how long a capture waits for its first key (timeout counts after it: documented)",
+    )
     last_partial_result: Literal["false", "absent"] = Field(
         default="false", description="PartialResult of a field that is whole (two consumers differ)"
     )
