@@ -20,7 +20,7 @@ ARGUMENTS: Final = (
     "--disable-sync",
 )
 GRAVE: Final = frozenset({"serious", "critical"})
-WAIT_MS: Final = 6_000
+WAIT_MS: Final = 15_000
 
 DESKTOP, NARROW, NARROWEST = (1280, 900), (390, 844), (360, 740)
 

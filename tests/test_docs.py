@@ -3,7 +3,8 @@
 - A block ```` ```console runnable ```` is run, line by line, in a directory of its own for each document, with one
   shell from its first block to its last. `$ ` begins a command, four spaces go on with it, the rest is what it prints:
   `...` stands for anything, on a line by itself for any lines; `<NAME>` for a word that later commands can name. The
-  ports 8443 and 9090 are free ones. A command fails the test where it exits with anything but what `# exits N` says.
+  ports 8443, 8444 and 9090 are free ones. A command fails the test where it exits with anything but what `# exits N`
+  says.
 - Tables between `<!-- name -->` and `<!-- /name -->` are made from the source. `python tests/test_docs.py` writes them.
 """
 
@@ -37,11 +38,13 @@ from generic_connector.processors.sandbox import FaultKind
 from generic_connector.processors.sandbox.outcome import Outcome
 from generic_connector.settings import ENV_PREFIX, Settings
 from generic_connector.telemetry import FIELDS, Metrics
+from generic_connector.twilio.configuration import switch_rows
 
 ROOT = Path(__file__).parents[1]
 SOURCE = ROOT / "src" / "generic_connector"
 README = ROOT / "README.md"
 OPERATING = ROOT / "docs" / "operating.md"
+TWILIO_SIDE = ROOT / "docs" / "twilio-side.md"
 DOCUMENTS = [README, *sorted((ROOT / "docs").rglob("*.md")), ROOT / "certs" / "README.md"]
 WAIT_S = 40
 pytestmark = pytest.mark.timeout(240)  # a document is run in one piece, and starts many processes
@@ -57,7 +60,7 @@ def name_of(path: Path) -> str:
 BLOCK = re.compile(r"^```console runnable\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 EXITS = re.compile(r"# exits ([0-9]+)$")
 NAMED = re.compile(r"<([A-Z_]+)>")
-PORTS = ("8443", "9090")
+PORTS = ("8443", "8444", "9090")
 RUN_DOCUMENTS = [document for document in DOCUMENTS if BLOCK.search(document.read_text())]
 
 
@@ -315,11 +318,28 @@ def metric_table() -> str:
     return table(("metric", "kind", "labels", "what it counts"), rows)
 
 
+def switch_table() -> str:
+    """Every switch of Twilio's side: its default, its choices, and what they mean."""
+    return table(
+        ("switch", "default", "choices", "meaning"),
+        (
+            (
+                f"`{row.name}`",
+                f"`{str(row.default).lower() if isinstance(row.default, bool) else row.default}`",
+                " ".join(f"`{choice}`" for choice in row.choices or ()),
+                re.sub(r"<[A-Za-z]+>", r"`\g<0>`", row.meaning),  # an element is no HTML here
+            )
+            for row in switch_rows()
+        ),
+    )
+
+
 TABLES: Mapping[str, tuple[Path, Callable[[], str]]] = {
     "errors": (README, error_table),
     "settings": (README, setting_table),
     "commands": (OPERATING, command_table),
     "metrics": (OPERATING, metric_table),
+    "switches": (TWILIO_SIDE, switch_table),
 }
 
 

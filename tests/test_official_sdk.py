@@ -220,7 +220,7 @@ def test_lists_are_asked_for_by_day(bench: Bench) -> None:
 
 @pytest.mark.parametrize("name", ["Default", "Tiny"])
 def test_a_call_pays_with_twiml_of_the_sdk(bench: Bench, name: str) -> None:
-    """From `VoiceResponse().pay` by SendDigits to the action, which is told the endpoint's id."""
+    """From `VoiceResponse().pay` by SendDigits to the action, which is told the endpoint's id. All of it is signed."""
     response = VoiceResponse()
     response.pay(
         charge_amount="20.45",
@@ -242,6 +242,10 @@ def test_a_call_pays_with_twiml_of_the_sdk(bench: Bench, name: str) -> None:
     )
     assert action["PaymentConfirmationCode"].startswith("ch_")
     assert created.sid == action["CallSid"]
+    came = [asked for asked in bench.app.asked if asked.form.get("CallSid") == created.sid]
+    assert {"/pay", "/pay-status", f"/paid-{name}"} == {asked.path for asked in came}
+    assert all(_is_accepted(asked) for asked in came)
+    assert not any(_is_accepted(asked, params={**asked.form, "Result": "tampered"}) for asked in came)
 
 
 # --- An agent takes the payment --------------------------------------------------------------------------------------

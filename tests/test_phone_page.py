@@ -376,6 +376,29 @@ def test_every_message_unfolds_to_its_masked_body(page: Page) -> None:
     expect(page.locator("details.exchange", has_text="→ application")).to_have_count(1)
 
 
+def test_a_late_answer_shows_each_attempt(page: Page, gateway: Served) -> None:
+    """An attempt without an answer in time and the one after it are two rows, told apart; the charge is one."""
+    before = len(gateway.statement())
+    page.get_by_text("Switches").click()
+    page.get_by_label("timeout_s", exact=True).fill("0.5")
+    page.get_by_label("Begin with").select_option("slow")
+    editor = page.get_by_label("TwiML that the call runs")
+    editor.fill(editor.input_value().replace("12000", "800"))
+    page.get_by_role("button", name="Run this TwiML").click()
+    for step, keys in {"card number": VISA, "expiry date": EXPIRY}.items():
+        _is_asked(page, step)
+        page.get_by_role("heading", name="Caller").click()
+        _type(page, keys)
+    _result(page)
+    rows = page.locator("details.exchange", has_text="→ connector")
+    expect(rows).to_have_count(2)
+    expect(rows.first).to_contain_text("no answer")
+    expect(rows.first).to_contain_text("Twilio asks again")
+    expect(rows.last).to_contain_text("attempt 2")
+    expect(rows.last.locator(".row-end")).to_contain_text("200")
+    assert len(gateway.statement()) == before + 1
+
+
 def test_a_page_that_is_opened_late_shows_the_call(phone_page: Opener) -> None:
     """Who opens the page in the middle of a call sees it from its beginning, and can go on with it."""
     with phone_page() as first:
@@ -446,6 +469,35 @@ def test_a_call_needs_no_mouse(page: Page) -> None:
     page.keyboard.press("ArrowRight")
     expect(page.get_by_role("tab", name="Agent")).to_be_focused()
     expect(page.get_by_role("tabpanel", name="Agent")).to_be_visible()
+
+
+def test_sound_is_off_until_it_is_switched_on(page: Page) -> None:
+    """Key tones and spoken prompts are silent at first; what is switched on sounds, and is remembered."""
+    page.evaluate(
+        """() => {
+          window.heard = [];
+          speechSynthesis.speak = (said) => window.heard.push(said.text);
+          const start = OscillatorNode.prototype.start;
+          OscillatorNode.prototype.start = function (...when) {
+            window.heard.push(this.frequency.value);
+            start.apply(this, when);
+          };
+        }"""
+    )
+    _click(page, "5")
+    assert page.evaluate("window.heard") == []
+    page.get_by_role("button", name="Key tones").click()
+    page.get_by_role("button", name="Spoken prompts").click()
+    _click(page, "5")
+    assert page.evaluate("window.heard") == [770, 1336]
+    _call(page, "agent")
+    expect(page.locator("#caption")).to_contain_text("You are talking to Kim of Owl Books.")
+    assert page.evaluate("window.heard").pop() == "You are talking to Kim of Owl Books."
+    page.reload()
+    expect(page.get_by_role("button", name="Key tones")).to_have_attribute("aria-pressed", "true")
+    expect(page.get_by_role("button", name="Spoken prompts")).to_have_attribute("aria-pressed", "true")
+    page.get_by_role("button", name="Hang up").click()
+    _is_over(page)
 
 
 def test_digits_that_are_written_are_not_keyed(page: Page) -> None:

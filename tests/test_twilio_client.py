@@ -601,6 +601,29 @@ def test_late_attempts_are_dropped() -> None:
     assert 2 == endpoint.hang_ups
 
 
+@pytest.mark.parametrize("manner", [answers(CHARGED), never_stops], ids=["whole", "too long"])
+def test_answered_attempts_are_hung_up(manner: Manner) -> None:
+    """A connection is closed as soon as its answer has been read, or is too long: the next payment has its own."""
+    hung_up = threading.Semaphore(0)
+
+    async def waiting(line: Line) -> None:
+        await manner(line)
+        await line.hung_up()
+        hung_up.release()
+
+    with slow_endpoint(waiting) as endpoint, SyncContractClient(connector(endpoint.url)) as twilio:
+        for _time in range(2):
+            assert 1 == len(twilio.ask(order()).deliveries)
+            assert hung_up.acquire(timeout=10)
+
+    assert 2 == len(endpoint.posts)
+
+
+def test_redirect_is_named() -> None:
+    """A redirect is not followed, and the delivery says so."""
+    assert "A redirect (302) is not followed." == reply("", 302).deliveries[0].failure
+
+
 def test_answer_after_eleven_seconds() -> None:
     """With Twilio's own ten seconds, an answer that takes eleven comes to the second POST. Over real TLS."""
     done = asyncio.Event()

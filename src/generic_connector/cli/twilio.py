@@ -12,14 +12,12 @@ Exit status of `pay`: 0 where the payment's Result is success, 1 where it is any
 import asyncio
 import ipaddress
 import os
-import re
 import signal
 import socket
 import ssl
 import sys
 import termios
 import tty
-import uuid
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -45,7 +43,6 @@ from generic_connector.twilio.switches import Switches
 
 _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 _FROM, _TO = "+14155550100", "+14155550199"
-_CARD_LIKE = re.compile(r"(?:[0-9]-?){12}")
 _INTERRUPTS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _HANG_UP_KEYS, _POUND_KEYS = "qQ\x03\x04", "\r\n"
 
@@ -209,7 +206,7 @@ async def _play(
     """Play the call, and return whether its payment was a success."""
     # What a call needs, no other command does.
     from generic_connector.twilio.call import Call  # noqa: PLC0415
-    from generic_connector.twilio.exchange import new_sid  # noqa: PLC0415
+    from generic_connector.twilio.exchange import new_sid, new_transaction_id  # noqa: PLC0415
     from generic_connector.twilio.rehearsal import Rehearsal  # noqa: PLC0415
     from generic_connector.twilio.transcript import Record, Transcript  # noqa: PLC0415
 
@@ -220,7 +217,7 @@ async def _play(
         to=numbers[1],
         switches=configuration.switches,
         connectors=configuration.connectors,
-        new_transaction_id=_new_transaction_id,
+        new_transaction_id=new_transaction_id,
     )
     rehearsal = Rehearsal(call, configuration)
     record = Record(started_at_s=rehearsal.now_s)
@@ -237,11 +234,6 @@ async def _play(
     else:
         transcript.conclude(result)
     return result is not None and result.get("Result") == "success"
-
-
-def _new_transaction_id() -> str:
-    """Return a transaction id as Twilio makes them, a UUID, but without digits in a row that might be a card number."""
-    return next(id_ for id_ in iter(lambda: str(uuid.uuid4()), None) if _CARD_LIKE.search(id_) is None)
 
 
 @contextmanager

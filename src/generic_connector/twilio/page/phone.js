@@ -676,7 +676,9 @@ function heardOfPayment(fields, sid, at) {
     payment.values[name] = fields[field] ?? "";
   }
   if (fields.PaymentCardType) payment.cardType = fields.PaymentCardType;
-  if (fields.Required !== undefined) payment.required = fields.Required.split(",").map((one) => one.trim()).filter(Boolean);
+  if (fields.Required !== undefined) {
+    payment.required = fields.Required.split(",").map((one) => one.trim()).filter(Boolean);
+  }
   if (step) payment.errors[step] = isKeying ? "" : (fields.ErrorType ?? "");
   payment.asked = isKeying ? step : null;
   // A cancel may have no Result: it is the update that asks for nothing and refuses nothing.
@@ -749,7 +751,8 @@ function showOutcome(fields) {
     say(byId("outcome-word"), RESULTS[fields.Result] ?? fields.Result ?? "Canceled");
     const code = fields.PayErrorCode ? `${fields.PayErrorCode} ` : "";
     const theirs = fields.ConnectorError || fields.connectorError;
-    say(byId("outcome-about"), `${code}${fields.PaymentError || "The endpoint was not asked."}${theirs ? ` — ${theirs}` : ""}`);
+    const why = fields.PaymentError || "The endpoint was not asked.";
+    say(byId("outcome-about"), `${code}${why}${theirs ? ` — ${theirs}` : ""}`);
   }
   byId("outcome-id-line").hidden = !(isGood && (charge || token));
   byId("outcome-id").textContent = charge || token || "";
@@ -899,7 +902,7 @@ function responded(event, at) {
   const title = event.status ? `Answered: ${event.status}, after ${duration(took)}` : `No answer: ${event.failure}`;
   found.bodies.append(body(title, event.body ?? ""));
   if (!isGood && event.is_last === false) {
-    found.row.querySelector("summary").append(make("span", { class: "again row-note" }, "no answer in time: Twilio asks again"));
+    found.row.querySelector("summary").append(make("span", { class: "again row-note" }, "Twilio asks again"));
   }
 }
 
