@@ -181,3 +181,9 @@ def test_blot_leaves_no_digit(text: str) -> None:
 
     assert "" == digits_of(actual)
     assert ["#" if char.isdecimal() else char for char in text] == list(actual)
+
+
+@given(st.text(alphabet="0123456789 .,-_/a\t", min_size=8, max_size=40))
+def test_the_quick_look_misses_nothing(text: str) -> None:
+    """Text in ASCII is looked at in a quicker way first: with a letter beyond ASCII behind it, the same is masked."""
+    assert scrub(f"{text}é") == f"{scrub(text)}é"

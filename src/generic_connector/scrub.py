@@ -10,6 +10,7 @@ one. Whatever is stored, logged or echoed passes through here first.
 """
 
 import re
+import string
 from collections.abc import Container, Sequence
 from itertools import accumulate
 
@@ -26,6 +27,8 @@ _BETWEEN = r"[\s.,\-_/\u2010-\u2015\u2212\uff0d\uff0e\uff0f]{0,2}"
 _RUN = re.compile(rf"\d(?:{_BETWEEN}\d){{{RUN_DIGITS_MIN - 1},}}")
 _SHORTER_RUN = re.compile(rf"\d(?:{_BETWEEN}\d){{{_LONG_SECRET - 1},}}")
 """What may be a secret that is told of, and is shorter than a card number."""
+_MANY_DIGITS = re.compile(rb"[0-9]{%d}" % RUN_DIGITS_MIN)
+_BETWEEN_IN_ASCII = string.whitespace.encode() + b"\x1c\x1d\x1e\x1f.,-_/"
 _DIGITS = re.compile(r"\d+")
 _DIGIT = re.compile(r"\d")
 _DOUBLED = (0, 2, 4, 6, 8, 1, 3, 5, 7, 9)
@@ -37,8 +40,8 @@ def scrub(text: str, secrets: Sequence[str] = ()) -> str:
 
     Every one of `secrets` is masked whole. No pattern is made of them: `re` would remember it.
     """
-    if not secrets and len(text) < RUN_DIGITS_MIN:
-        return text
+    if not secrets and text.isascii() and not _MANY_DIGITS.search(text.encode().translate(None, _BETWEEN_IN_ASCII)):
+        return text  # most texts: not even twelve digits in a row, whatever stands between them
     for secret in secrets:
         if secret in text:
             text = _without(secret, text)

@@ -16,12 +16,18 @@ import sys
 import threading
 import traceback
 import warnings
+from bisect import bisect_left
+from collections.abc import Iterable
 from datetime import UTC, datetime
+from itertools import accumulate
 from json.encoder import encode_basestring_ascii as quoted
 from types import TracebackType
 from typing import TextIO
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disable_created_metrics
+from prometheus_client import CollectorRegistry, Gauge
+from prometheus_client.metrics_core import CounterMetricFamily, HistogramMetricFamily, Metric
+from prometheus_client.registry import Collector
+from prometheus_client.utils import floatToGoString
 
 from generic_connector.ports import Clock
 from generic_connector.scrub import blot, scrub
@@ -175,46 +181,55 @@ def _gate_what_python_prints(log: EventLog) -> None:
 # --- Metrics ---------------------------------------------------------------------------------------------------------
 
 
-disable_created_metrics()  # type: ignore[no-untyped-call]  # its times are floats that look like card numbers
+class Metrics(Collector):
+    """The gateway's metrics, in a registry of their own. Labels are few and bounded: never an id, never an instance.
 
-
-class Metrics:
-    """The gateway's metrics, in a registry of their own. Labels are few and bounded: never an id, never an instance."""
+    Every payment is counted, and hardly ever does anybody ask: so to count is to add to a dictionary, and what the
+    library has to make of it is made when it is asked for.
+    """
 
     def __init__(self) -> None:
+        self._payments: dict[tuple[str, str, str], int] = {}
+        self._seconds = [0] * (len(_PAYMENT_SECONDS) + 1)
+        self._seconds_in_all = 0.0
+        self._refused: dict[str, int] = {}
         self.registry = CollectorRegistry()
-        self._payments = Counter(
-            "generic_connector_payments",
-            "Deliveries answered, by method, outcome code (ok where none) and how the answer came about.",
-            ["method", "code", "how"],
-            registry=self.registry,
-        )
-        self._seconds = Histogram(
-            "generic_connector_payment_seconds",
-            "From the request's body to its answer.",
-            registry=self.registry,
-            buckets=_PAYMENT_SECONDS,
-        )
-        self._refused = Counter(
-            "generic_connector_refused_requests",
-            "Requests that were no payment, by error code.",
-            ["code"],
-            registry=self.registry,
-        )
         self.at_work = Gauge(
             "generic_connector_payments_at_work", "Payments being worked on now.", registry=self.registry
         )
-        self._counters: dict[tuple[str, str, str], Counter] = {}
+        self.registry.register(self)
 
     def payment(self, method: str, code: str, how: str, seconds: float) -> None:
         """Count a delivery that was answered."""
         key = (method, code, how)
-        counter = self._counters.get(key)
-        if counter is None:
-            counter = self._counters[key] = self._payments.labels(*key)
-        counter.inc()
-        self._seconds.observe(seconds)
+        self._payments[key] = self._payments.get(key, 0) + 1
+        self._seconds[bisect_left(_PAYMENT_SECONDS, seconds)] += 1
+        self._seconds_in_all += seconds
 
     def refused(self, code: str) -> None:
         """Count a request that was no payment."""
-        self._refused.labels(code).inc()
+        self._refused[code] = self._refused.get(code, 0) + 1
+
+    def collect(self) -> Iterable[Metric]:
+        """Return what was counted so far."""
+        payments = CounterMetricFamily(
+            "generic_connector_payments",
+            "Deliveries answered, by method, outcome code (ok where none) and how the answer came about.",
+            labels=["method", "code", "how"],
+        )
+        for key, count in self._payments.items():
+            payments.add_metric(list(map(str, key)), count)
+        yield payments
+        bounds = (*map(floatToGoString, _PAYMENT_SECONDS), "+Inf")
+        yield HistogramMetricFamily(
+            "generic_connector_payment_seconds",
+            "From the request's body to its answer.",
+            buckets=list(zip(bounds, accumulate(self._seconds), strict=True)),
+            sum_value=self._seconds_in_all,
+        )
+        refused = CounterMetricFamily(
+            "generic_connector_refused_requests", "Requests that were no payment, by error code.", labels=["code"]
+        )
+        for code, count in self._refused.items():
+            refused.add_metric([str(code)], count)
+        yield refused
