@@ -6,6 +6,7 @@ from collections.abc import Iterator
 import pytest
 from hypothesis import HealthCheck, settings
 
+import mutation_table
 from serving import Served, serve_gateway
 
 settings.register_profile("default", deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -35,3 +36,11 @@ def gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     with serve_gateway(tmp_path_factory.mktemp("home")) as served:
         served.add("Default")
         yield served
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Print which broken endpoints the conformance kit was tried on, and which of its checks went red."""
+    text = mutation_table.summary()
+    if text:
+        terminalreporter.section("Broken endpoints, and the checks that found them")
+        terminalreporter.write_line(text)

@@ -1,15 +1,19 @@
-"""openapi.yaml as a judge: whether a request keeps to it, and what is wrong with a reply.
+"""openapi.yaml as a judge: whether a request keeps to it, what is wrong with a reply, and what was never seen.
 
 A reply is judged by everything that the document says of it: that its status is documented where it was sent, each
-header that is required and that none stands there which only other replies have, the media type, the body, and that
-the error code is one that this status may carry. The judge is asked by `test_openapi.py` for every request that it
-makes, and by `test_fuzz.py` for every reply.
+header that is required and that there is none besides, the media type, the body, and that the error code is one that
+this status may carry. The judge is asked by `test_openapi.py` for every request that it makes, by `test_fuzz.py` for
+every reply, and by `test_openapi_tour.py` for both.
+
+The other way round, `promises` lists all that the document says can come back (operations, statuses, headers, media
+types, keys and values of bodies, links) and all that it shows (examples), and `facts` what a series of exchanges has
+shown. A promise that no fact keeps is a sentence of the document that nobody has ever seen come true.
 """
 
 import functools
 import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
 from pathlib import Path
@@ -23,8 +27,10 @@ from referencing.jsonschema import DRAFT202012
 OPENAPI_YAML = Path(__file__).parents[1] / "openapi.yaml"
 _BASE = "urn:openapi"
 _JSON = "application/json"
-_TELLING = {"www-authenticate", "allow", "retry-after", "location"}
-"""Headers that tell the caller what to do. A reply has those that the document gives it, and no other of these."""
+_OF_HTTP = {"content-type", "content-length", "connection", "date", "server", "transfer-encoding"}
+"""Headers of the transport. Of all others a reply has those that the document gives it, and no more."""
+_OF_CHANCE = {"charge_id", "token_id", "authorization_code", "confirmation_number"}
+"""Keys of a reply whose values no example can foretell. All others it must quote."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +40,22 @@ class Told:
     status: int
     headers: Sequence[tuple[str, str]]
     body: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Exchange:
+    """A request and its reply. `credential` is the security scheme by which the caller got in, or `none`."""
+
+    method: str
+    path: str
+    credential: str
+    media_type: str
+    body: bytes
+    told: Told
+
+
+Places = dict[str, set[str]]
+"""Where something can stand in JSON (`/parameters/status`), and the values that are named for it, as JSON."""
 
 
 class Description:
@@ -46,6 +68,7 @@ class Description:
         self.codes: Mapping[str, Mapping[str, Any]] = {entry["code"]: entry for entry in document["x-error-codes"]}
         self._templates = {_pattern(path): path for path in document["paths"]}
         self.validator = functools.cache(self._validator)
+        self._places_by_reference: dict[str, Places] = {}
 
     @classmethod
     def read(cls) -> "Description":
@@ -112,13 +135,16 @@ class Description:
             if status != 404:
                 raise LookupError
             return self.find("components", "responses", "NotFound")
-        item = self.document["paths"][template]
-        asked = "get" if method == "HEAD" else method.lower()
-        if asked not in item or asked == "parameters":
-            if status not in {404, 405, 429}:
-                raise LookupError
-            asked = next(name for name in item if name != "parameters")
+        asked, is_its_own = self._operation(template, method)
+        if not is_its_own and status not in {404, 405, 429}:
+            raise LookupError
         return self.find("paths", template, asked, "responses", str(status))
+
+    def _operation(self, template: str, method: str) -> tuple[str, bool]:
+        """Return the operation that says what a method gets on a path, and whether it is the method's own."""
+        operations = [name for name in self.document["paths"][template] if name != "parameters"]
+        asked = "get" if method == "HEAD" else method.lower()
+        return (asked, True) if asked in operations else (operations[0], False)
 
     def _faults_of_headers(self, documented: Mapping[str, Any], told: Told) -> Iterator[str]:
         headers: dict[str, list[str]] = {}
@@ -132,7 +158,7 @@ class Description:
                 case values:
                     yield f"{len(values)} headers {name}"
         known = {name.lower() for name in documented["headers"]}
-        yield from (f"{name} is not documented here" for name in headers.keys() & _TELLING - known)
+        yield from (f"{name} is not documented here" for name in sorted(headers.keys() - _OF_HTTP - known))
         match headers.get("content-type", []):
             case [value] if value.partition(";")[0] in documented["content"]:
                 pass
@@ -154,6 +180,163 @@ class Description:
             status = self.codes[code]["status"] if code in self.codes else None
             if told.status != status and not (told.status == 402 and status == 200):
                 yield f"{code} is a {status}, and came with {told.status}"
+
+    # --- Promises ----------------------------------------------------------------------------------------------------
+
+    def promises(self) -> dict[str, set[str]]:
+        """Return all that the document says is asked and answered: each by a name, with the facts that would keep it.
+
+        One of them is enough: what is shown beside a reply that several operations share need come from one of them.
+        """
+        found: dict[str, set[str]] = {}
+        for path, item in self.document["paths"].items():
+            shared = item.get("parameters", [])
+            for method, operation in item.items():
+                if method == "parameters":
+                    continue
+                for name, fact in (
+                    *self._promised_of_requests(f"{method.upper()} {path}", operation, shared),
+                    *self._promised_of_replies(f"{method.upper()} {path}", path, method),
+                ):
+                    found.setdefault(name, set()).add(fact)
+        return found
+
+    def _promised_of_requests(
+        self, label: str, operation: Mapping[str, Any], parameters: Sequence[Mapping[str, Any]]
+    ) -> Iterator[tuple[str, str]]:
+        schemes = operation.get("security", self.document["security"])
+        for scheme in [name for each in schemes for name in each] or ["none"]:
+            yield (fact := f"{label} lets in by {scheme}"), fact
+        for parameter in parameters:
+            if "example" in parameter:
+                yield (fact := f"{label} asked with {parameter['name']} {_canonical(parameter['example'])}"), fact
+        for media_type, content in operation.get("requestBody", {}).get("content", {}).items():
+            yield (fact := f"{label} reads {media_type}"), fact
+            for name, value in self.examples(content):
+                yield f"{label} request example {name}", f"{label} asked {_canonical(value)}"
+
+    def _promised_of_replies(self, label: str, path: str, method: str) -> Iterator[tuple[str, str]]:
+        for status in self.document["paths"][path][method]["responses"]:
+            pointer, reply = self.find("paths", path, method, "responses", status)
+            here = f"{label} {status}"
+            yield here, here
+            for header in reply.get("headers", {}):
+                yield (fact := f"{here} {header.lower()}"), fact
+            for name, link in reply.get("links", {}).items():
+                with_ = _canonical([link["requestBody"], link.get("parameters", {})])
+                yield f"{here} link {name}", f"{here} again: {link['operationId']} with {with_}"
+            for media_type, content in reply["content"].items():
+                yield (fact := f"{here} {media_type}"), fact
+                for place, values in self._places(content.get("schema", {})).items():
+                    yield (fact := f"{here} {place or '/'}"), fact
+                    yield from ((fact, fact) for fact in (f"{here} {place}: {value}" for value in values))
+                for name, value in self.examples(content):
+                    yield f"{pointer} example {name}", f"{here} shows {_canonical(without_chance(value))}"
+
+    def examples(self, content: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+        """Yield the examples beside a schema by name. A single one has no name of its own."""
+        for name, example in content.get("examples", {}).items():
+            yield name, (self.find(*example["$ref"].split("/")[1:])[1] if "$ref" in example else example)["value"]
+        if "example" in content:
+            yield "example", content["example"]
+
+    def _places(self, schema: Mapping[str, Any]) -> Places:
+        """Return what JSON of this schema can have, and which values the schema names."""
+        reference = schema.get("$ref")
+        if reference is not None:
+            if reference not in self._places_by_reference:
+                _, target = self.find(*map(_unescaped, reference.split("/")[1:]))
+                self._places_by_reference[reference] = self._places(target)
+            return dict(self._places_by_reference[reference])
+        named = [*schema.get("enum", ()), *([schema["const"]] if "const" in schema else ())]
+        found: Places = {"": set(map(_canonical, named))}
+        for name, inner in (*schema.get("properties", {}).items(), ("*", schema.get("additionalProperties"))):
+            if isinstance(inner, Mapping):
+                found |= {f"/{name}{place}": values for place, values in self._places(inner).items()}
+        for part in schema.get("allOf", ()):
+            found = _both(found, self._places(part))
+        for alternatives in (schema.get("oneOf", ()), schema.get("anyOf", ())):
+            either: Places = {}
+            for each in map(self._places, alternatives):
+                either = {place: either.get(place, set()) | each.get(place, set()) for place in (*either, *each)}
+            found = _both(found, either)
+        for part in (schema, *schema.get("allOf", ())):
+            found[""] = found[""] - {_canonical(value) for value in part.get("not", {}).get("enum", ())}
+            names = part.get("propertyNames", {}).get("enum")
+            if names is not None:
+                found = {place: values for place, values in found.items() if not place or place.split("/")[1] in names}
+        return found
+
+    def facts(self, exchanges: Iterable[Exchange]) -> set[str]:
+        """Return what these exchanges, in their order, have shown."""
+        found: set[str] = set()
+        known: dict[tuple[str, str, bytes], Told] = {}
+        for exchange in exchanges:
+            template = self.template(exchange.path)
+            if template is not None:
+                label = f"{self._operation(template, exchange.method)[0].upper()} {template}"
+                found.update(self._shown(label, template, exchange, known.get((label, exchange.path, exchange.body))))
+                known[label, exchange.path, exchange.body] = exchange.told
+        return found
+
+    def _shown(self, label: str, template: str, exchange: Exchange, before: Told | None) -> Iterator[str]:
+        told = exchange.told
+        here = f"{label} {told.status}"
+        yield here
+        yield from (f"{here} {name.lower()}" for name, _ in told.headers)
+        yield from (f"{here} {value}" for name, value in told.headers if name.lower() == "content-type")
+        asked, body = _json_of(exchange.body), _json_of(told.body)
+        if told.status in {200, 402}:
+            yield f"{label} lets in by {exchange.credential}"
+            yield f"{label} reads {exchange.media_type}"
+            yield f"{label} asked {_canonical(asked)}"
+        if "{secret}" in template:
+            yield f"{label} asked with secret {_canonical(exchange.path.rpartition('/')[2])}"
+        if before is not None and (before.status, before.body) == (told.status, told.body):
+            operation = self.document["paths"][template].get(exchange.method.lower(), {})
+            same = ["$request.body", {"secret": "$request.path.secret"} if "{secret}" in template else {}]
+            yield f"{here} again: {operation.get('operationId')} with {_canonical(same)}"
+        yield f"{here} shows {_canonical(without_chance(body))}"
+        for place, value in _everything_in(body):
+            yield f"{here} {place or '/'}"
+            yield f"{here} {place}: {value}"
+
+
+def _both(one: Places, other: Places) -> Places:
+    """What fits two schemas. One that names no values leaves them to the other."""
+    return {
+        place: (one[place] & other[place] or one[place] | other[place])
+        if place in one and place in other
+        else one.get(place, set()) | other.get(place, set())
+        for place in (*one, *other)
+    }
+
+
+def _everything_in(value: Any, place: str = "") -> Iterator[tuple[str, str]]:  # noqa: ANN401 - JSON
+    """Yield each place of a JSON document with its value. `*` stands for any key of an object."""
+    yield place, _canonical(value)
+    if isinstance(value, Mapping):
+        for name, inner in value.items():
+            yield from _everything_in(inner, f"{place}/{name}")
+            yield from _everything_in(inner, f"{place}/*")
+
+
+def without_chance(value: Any) -> Any:  # noqa: ANN401 - JSON
+    """A reply with what differs from one to the next reduced to whether it is there."""
+    if not isinstance(value, Mapping):
+        return value
+    return {name: inner is not None if name in _OF_CHANCE else without_chance(inner) for name, inner in value.items()}
+
+
+def _canonical(value: Any) -> str:  # noqa: ANN401 - JSON
+    return json.dumps(value, sort_keys=True)
+
+
+def _json_of(body: bytes) -> Any:  # noqa: ANN401 - JSON
+    try:
+        return json.loads(body)
+    except ValueError:
+        return None
 
 
 def _pattern(path: str) -> re.Pattern[str]:

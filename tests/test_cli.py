@@ -40,6 +40,7 @@ NOUNS = {
     "doctor": None,
     "demo": None,
     "twilio": {"pay", "serve", "switches"},
+    "conform": None,
 }
 
 

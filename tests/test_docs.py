@@ -30,6 +30,7 @@ import yaml
 
 from generic_connector import __version__
 from generic_connector.cli import program
+from generic_connector.conformance.runner import all_checks
 from generic_connector.contract.errors import ERRORS
 from generic_connector.contract.request import parse
 from generic_connector.instance import Dialect
@@ -45,6 +46,7 @@ SOURCE = ROOT / "src" / "generic_connector"
 README = ROOT / "README.md"
 OPERATING = ROOT / "docs" / "operating.md"
 TWILIO_SIDE = ROOT / "docs" / "twilio-side.md"
+CONFORMANCE = ROOT / "docs" / "conformance.md"
 DOCUMENTS = [README, *sorted((ROOT / "docs").rglob("*.md")), ROOT / "certs" / "README.md"]
 WAIT_S = 40
 pytestmark = pytest.mark.timeout(240)  # a document is run in one piece, and starts many processes
@@ -334,12 +336,30 @@ def switch_table() -> str:
     )
 
 
+def check_table() -> str:
+    """Every check of the conformance kit, with what it claims, needs and rests on."""
+    return table(
+        ("check", "level", "what the endpoint does", "needs", "source"),
+        (
+            (
+                f"`{check.id}`",
+                check.level.value,
+                re.sub(r"<[A-Za-z]+>", r"`\g<0>`", check.claim),
+                " ".join(f"`{need.value}`" for need in sorted(check.needs)),
+                re.sub(r"<[A-Za-z]+>", r"`\g<0>`", check.source),
+            )
+            for check in all_checks()
+        ),
+    )
+
+
 TABLES: Mapping[str, tuple[Path, Callable[[], str]]] = {
     "errors": (README, error_table),
     "settings": (README, setting_table),
     "commands": (OPERATING, command_table),
     "metrics": (OPERATING, metric_table),
     "switches": (TWILIO_SIDE, switch_table),
+    "checks": (CONFORMANCE, check_table),
 }
 
 

@@ -1,7 +1,7 @@
 """The command line: `generic-connector`, one word for each thing that an operator does.
 
     generic-connector init | serve | instance | access-token | transaction | sandbox | reconcile | vault | doctor
-    generic-connector demo | twilio
+    generic-connector demo | twilio | conform
 
 Commands are thin: they read what was typed, do an act or read the files (`acts`), and print (`output`). Exit
 status: 0 done, 1 refused or found wrong, 2 usage. Whatever goes wrong ends as one line on stderr that names
@@ -20,6 +20,7 @@ import click
 
 from generic_connector import __version__
 from generic_connector.administration import RefusedError
+from generic_connector.cli.conform import conform
 from generic_connector.cli.demo import demo
 from generic_connector.cli.doctor import doctor
 from generic_connector.cli.instances import access_token, instance
@@ -126,7 +127,8 @@ def program(context: click.Context) -> None:
         context.color = False
 
 
-for _command in (init, serve, instance, access_token, transaction, sandbox, reconcile, vault, doctor, demo, twilio):
+_COMMANDS = (init, serve, instance, access_token, transaction, sandbox, reconcile, vault, doctor, demo, twilio, conform)
+for _command in _COMMANDS:
     program.add_command(_command)
 
 

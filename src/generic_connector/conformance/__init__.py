@@ -1,0 +1,14 @@
+"""The conformance kit: does an endpoint honour the Generic Pay Connector's contract? Asked from outside, over HTTP.
+
+Point it at any endpoint, in any language. It sends what Twilio sends, and what Twilio's retries, a broken line and a
+curious stranger send, and says clause by clause what holds. It knows nothing of this project's gateway: it asserts on
+literal JSON, and imports no more than a few plain values.
+
+    check       what a check is: an id, a claim, its source, a way to ask, a verdict            pure
+    checks/     the checks, by family: charge, tokenize, tolerance, reply, errors, retry, ...
+    probe       how an endpoint is asked: HTTP and raw bytes, bounded and recorded, masked
+    profile     what the kit is told about an endpoint: what declines, what is slow, how to restart
+    runner      which checks run, in which order, how many at once, and what came of them
+    report      the outcome, for people and for programs: table, JUnit XML, JSON, HTML, matrix
+    plugin      the same as pytest items: `pytest --connector-url URL`
+"""

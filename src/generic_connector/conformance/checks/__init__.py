@@ -1,0 +1,1 @@
+"""The checks, by family. Each module has one `Register` for each family in it; `runner` puts them in order."""
