@@ -6,7 +6,9 @@ literal JSON, and imports no more than a few plain values.
 
     check       what a check is: an id, a claim, its source, a way to ask, a verdict            pure
     checks/     the checks, by family: charge, tokenize, tolerance, reply, errors, retry, ...
-    probe       how an endpoint is asked: HTTP and raw bytes, bounded and recorded, masked
+    footing     the ways in which an endpoint may want to be asked, if it does not take Twilio's
+    probe       how an endpoint is asked, bounded and recorded: over `wire` (HTTP and raw bytes) or `in_process` (ASGI)
+    mask        what of it may be shown
     profile     what the kit is told about an endpoint: what declines, what is slow, how to restart
     runner      which checks run, in which order, how many at once, and what came of them
     report      the outcome, for people and for programs: table, JUnit XML, JSON, HTML, matrix
