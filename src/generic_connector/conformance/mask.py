@@ -43,6 +43,7 @@ _ACCOUNT_FIELDS: Final = ("bankaccountnumber",)
 _PART: Final = 10
 """So many digits of a number in a row are masked. A prefix and the last four, which may be shown, never are so many."""
 _CREDENTIAL_PART: Final = 16
+_JUDGED_MAX: Final = 4096
 _RUN: Final = re.compile(rf"[0-9]{{{_PART},}}")
 _ENDLESS: Final = re.compile(r"[0-9]{64,}")
 """Almost surely holds a number that could be a card's, and means nothing to anybody."""
@@ -68,6 +69,8 @@ class Mask:
         self._credentials: set[str] = set()
         self._ordered: list[str] = []
         self._numbers: list[str] = []
+        self._judged: dict[str, bool] = {}
+        """What words of ten letters and more hide, by what is known now: names of fields come again and again."""
 
     def __repr__(self) -> str:
         return f"<Mask of {len(self._kept) + len(self._codes) + len(self._words)} secrets>"
@@ -153,6 +156,7 @@ class Mask:
             # The longest first: a shorter secret may be a part of a longer one.
             self._ordered = sorted(self._kept, key=len, reverse=True)
             self._numbers = [secret for secret in self._ordered if is_digits(secret)]
+            self._judged.clear()
         for secret in self._ordered:
             if secret in text:
                 text = text.replace(secret, self._kept[secret])
@@ -162,9 +166,17 @@ class Mask:
         for word in self._words:
             if word in text:
                 text = re.sub(rf"(?<!\w){re.escape(word)}(?!\w)", _HIDDEN, text)
-        text = _CODED.sub(lambda found: _HIDDEN if self._hides(found.group()) else found.group(), text)
+        text = _CODED.sub(lambda found: _HIDDEN if self._judge(found.group()) else found.group(), text)
         text = _RUN.sub(lambda found: _HIDDEN if self._is_part(found.group()) else found.group(), text)
         return scrub(text, self._numbers)
+
+    def _judge(self, coded: str) -> bool:
+        judged = self._judged.get(coded)
+        if judged is None:
+            if len(self._judged) >= _JUDGED_MAX:
+                self._judged.clear()
+            judged = self._judged[coded] = self._hides(coded)
+        return judged
 
     def _hides(self, coded: str) -> bool:
         """Whether a secret is in what this is base64 or hex of, wherever that begins."""
