@@ -78,6 +78,7 @@ def run(directory: Path, url: str | None, *words: str, inside: pytest.Pytester |
     """Run pytest with the plugin in an empty directory: as a process of its own, or inside of this one."""
     password = directory / "password.txt"
     password.write_text(f"{DEFAULT[1]}\n", encoding="utf-8")
+    (directory / "pytest.ini").write_text("[pytest]\n", encoding="utf-8")  # else one of a directory above is taken
     report = directory / "report.xml"
     report.unlink(missing_ok=True)
     about = () if url is None else ("--connector-url", url, "--connector-username", DEFAULT[0])
