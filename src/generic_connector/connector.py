@@ -20,7 +20,8 @@ at most one send at others. What it rests on, in the order in which it happens:
    caller is left waiting for Twilio's retry.
 
 A tokenize moves no money, so nothing needs to be claimed before the processor has verified the card: its row
-and its vault entry are written together, once, finished.
+and its vault entry are written together, once, finished. Where the processor need ask nobody, that one claim is all of
+it: no look-up before, no task, and of two deliveries at once the second finds the row of the first.
 """
 
 import asyncio

@@ -1,7 +1,8 @@
 """Who is calling: passwords, access tokens and path secrets to a `Caller`, without telling a guesser anything.
 
 Credentials are generated with at least 128 random bits and stored as keyed hashes, which are compared in
-constant time. An unknown username costs the same work as a wrong password. Access tokens are JWTs with the
+constant time. An unknown username costs the same work as a wrong password. A header that was right is remembered by
+its hash until the registry is read again. Access tokens are JWTs with the
 algorithm pinned; what makes one valid is that its id stands, unrevoked, in the registry, so revoking takes
 effect at once.
 

@@ -87,7 +87,8 @@ class Switches(BaseModel):
         default="with-16", description="Visa numbers of 13, 15 and 19 digits (documented), and of 16 (obviously)"
     )
     test_numbers_pass: bool = Field(
-        default=True, description="whether the published test numbers skip Luhn, prefix and brand (one fails them)"
+        default=True,
+        description="whether the published test numbers skip Luhn and the table of brands (one fails both)",
     )
     card_mask: Literal["plain", "dashed"] = Field(
         default="plain", description="xxxxxxxxxxxx1111 (observed) or xxxx-xxxxxx-x4001 (documented)"
