@@ -142,6 +142,9 @@ class Pan(Secret):
         return self._clear[-_LAST_SHOWN:]
 
 
+_CVV_LENGTHS: dict[Brand | None, tuple[int, ...]] = {Brand.AMEX: (4,), None: (3, 4)}
+
+
 class Cvv(Secret):
     """A card's security code: three digits, four for American Express.
 
@@ -156,7 +159,7 @@ class Cvv(Secret):
 
         Where the brand is not known, three digits and four will do.
         """
-        lengths = {Brand.AMEX: (4,), None: (3, 4)}.get(brand, (3,))
+        lengths = _CVV_LENGTHS.get(brand, (3,))
         return cls(text) if is_digits(text) and len(text) in lengths else None
 
 

@@ -506,13 +506,13 @@ class Connector:
         is_good = isinstance(result, Approved)
         vaulted = self._vaulted(row, row.id, tokenize, is_active=True) if is_good else None
         event, reply, code = self._token_outcome(row, result, delivery.instance)
-        row = row._replace(
-            state=advance(None, event),
+        row = row.finished(
+            advance(None, event),
             token_id=row.id if is_good else None,
-            recorded_at_ms=self._clock(),
+            at_ms=self._clock(),
             error_code=code,
-            reply_status=reply.status,
-            reply_body=reply.body,
+            status=reply.status,
+            body=reply.body,
         )
         match await self._store.claim(row, vaulted):
             case Existing(existing):

@@ -13,6 +13,7 @@ processor or provider.
 """
 
 import fcntl
+import io
 import json
 import os
 import sqlite3
@@ -54,9 +55,40 @@ def wall_clock() -> int:
     return time.time_ns() // 1_000_000
 
 
+_POOL_BYTES = 4096
+_POOLED_MAX = 16
+"""Ids and nonces, which are no secrets. Keys and passwords are longer, and never lie in the pool."""
+
+
+class _Pool:
+    """The operating system's random bytes, fetched many at a time: a payment needs three handfuls.
+
+    No byte is given twice: to read from `BytesIO` is one step of the interpreter, and a child process starts anew.
+    """
+
+    def __init__(self) -> None:
+        self.empty()
+        os.register_at_fork(after_in_child=self.empty)
+
+    def empty(self) -> None:
+        """Forget what is there."""
+        self._bytes = io.BytesIO()
+
+    def take(self, count: int) -> bytes:
+        """Return bytes that nobody else has."""
+        taken = self._bytes.read(count)
+        if len(taken) < count:
+            self._bytes = io.BytesIO(os.urandom(_POOL_BYTES))
+            taken = self._bytes.read(count)
+        return taken
+
+
+_pool = _Pool()
+
+
 def system_randomness(count: int) -> bytes:
     """Return random bytes from the operating system."""
-    return os.urandom(count)
+    return _pool.take(count) if count <= _POOLED_MAX else os.urandom(count)
 
 
 # --- Making ----------------------------------------------------------------------------------------------------------

@@ -139,6 +139,24 @@ class Row(NamedTuple):
     reply_status: int | None = None
     reply_body: bytes | None = None
 
+    def finished(
+        self, state: State, *, token_id: str | None, at_ms: int, error_code: str | None, status: int, body: bytes
+    ) -> "Row":
+        """Return a row that is written once, finished: by slices, since `_replace` looks at each of its fields."""
+        return Row._make(
+            (
+                *self[:_AT_STATE], state,
+                *self[_AT_STATE + 1 : _AT_TOKEN], token_id,
+                *self[_AT_TOKEN + 1 : _AT_RECORDED], at_ms,
+                *self[_AT_RECORDED + 1 : _AT_ERROR], error_code,
+                self.settled_by, status, body,
+            )
+        )  # fmt: skip
+
+
+_AT_STATE, _AT_TOKEN = Row._fields.index("state"), Row._fields.index("token_id")
+_AT_RECORDED, _AT_ERROR = Row._fields.index("recorded_at_ms"), Row._fields.index("error_code")
+
 
 class Standing(StrEnum):
     """What a delivery that finds a row is to do."""

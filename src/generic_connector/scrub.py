@@ -40,6 +40,8 @@ def scrub(text: str, secrets: Sequence[str] = ()) -> str:
 
     Every one of `secrets` is masked whole. No pattern is made of them: `re` would remember it.
     """
+    if not secrets and len(text) < RUN_DIGITS_MIN:
+        return text
     if not secrets and text.isascii() and not _MANY_DIGITS.search(text.encode().translate(None, _BETWEEN_IN_ASCII)):
         return text  # most texts: not even twelve digits in a row, whatever stands between them
     for secret in secrets:

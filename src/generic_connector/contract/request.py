@@ -123,10 +123,13 @@ def _method_named(fields: Mapping[str, Json], path_method: Method | None) -> Met
         return path_method
     if not isinstance(value, str):
         raise _RefusedError(ErrorCode.UNSUPPORTED_METHOD)
-    try:
-        return Method(value)
-    except ValueError:
-        raise _RefusedError(ErrorCode.UNSUPPORTED_METHOD) from None
+    method = _METHODS.get(value)
+    if method is None:
+        raise _RefusedError(ErrorCode.UNSUPPORTED_METHOD)
+    return method
+
+
+_METHODS = {method.value: method for method in Method}
 
 
 def _method_of_amount(fields: Mapping[str, Json]) -> Method:
@@ -147,18 +150,24 @@ def _missing(name: str) -> _RefusedError:
     return _RefusedError(ErrorCode.MISSING_FIELD, f"The field {name} is missing or null. Send it.")
 
 
+def _not_a_string(name: str) -> _RefusedError:
+    return _RefusedError(ErrorCode.INVALID_FIELD, f"The field {name} is not a string. Send it in quotes.")
+
+
 def _text(fields: Mapping[str, Json], name: str) -> str | None:
     value = fields.get(name)
     if value is None or isinstance(value, str):
         return value
-    raise _RefusedError(ErrorCode.INVALID_FIELD, f"The field {name} is not a string. Send it in quotes.")
+    raise _not_a_string(name)
 
 
 def _needed(fields: Mapping[str, Json], name: str) -> str:
-    value = _text(fields, name)
+    value = fields.get(name)
+    if isinstance(value, str):
+        return value
     if value is None:
         raise _missing(name)
-    return value
+    raise _not_a_string(name)
 
 
 def _transaction_id(fields: Mapping[str, Json]) -> str:
@@ -170,8 +179,9 @@ def _transaction_id(fields: Mapping[str, Json]) -> str:
 
 def _keep_out(secret: str, transaction_id: str) -> None:
     """A short account number may be in any id by chance; a longer one was put there."""
-    is_in = secret in transaction_id or secret in transaction_id.translate(_SEPARATORS)
-    if is_in and len(secret) >= _ACCOUNT_TYPED_BY_CHANCE:
+    if len(secret) < _ACCOUNT_TYPED_BY_CHANCE:
+        return
+    if secret in transaction_id or secret in transaction_id.translate(_SEPARATORS):
         raise _RefusedError(
             ErrorCode.INVALID_FIELD,
             "transaction_id holds the card or account number, and is kept in clear. Send a random id.",
@@ -230,6 +240,8 @@ _ANY_CURRENCY = Currency("", AMOUNT_CHARS_MAX)
 def _is_bank(fields: Mapping[str, Json]) -> bool:
     """Twilio sends no flag: the numbers tell. Empty ones count only where there are no others."""
     card = fields.get("cardnumber")
+    if card and "bankaccountnumber" not in fields and "routingnumber" not in fields:
+        return False
     bank = [value for value in (fields.get("bankaccountnumber"), fields.get("routingnumber")) if value is not None]
     has_card, has_bank = card not in (None, ""), any(value != "" for value in bank)
     if has_card and has_bank:

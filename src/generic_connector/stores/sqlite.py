@@ -10,6 +10,7 @@ import sqlite3
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from importlib.resources import files
+from operator import itemgetter
 from pathlib import Path
 from typing import NoReturn
 
@@ -57,6 +58,24 @@ def _insert(table: str, columns: Sequence[str]) -> str:
 
 
 _INSERT_ROW = _insert("ledger", _ROW)
+_CLAIMED = _ROW[: _ROW.index("claimed_at_ms") + 1]
+_INSERT_CLAIMED = _insert("ledger", _CLAIMED)
+_NOTHING_YET = (None,) * (len(_ROW) - len(_CLAIMED))
+_SAVED = tuple(
+    name
+    for name in _ROW
+    if name
+    not in {
+        "amount_minor", "currency", "confirmation_number", "sent_at_ms", "possible_duplicate_of", "authorization_code",
+        "processor_reference", "error_code", "settled_by",
+    }
+)  # fmt: skip
+"""What a saved token's row has. sqlite3 looks for an adapter for every null that it binds: those cost more than they
+tell, so the two rows that are common are written without theirs."""
+_INSERT_SAVED = _insert("ledger", _SAVED)
+_of_saved = itemgetter(*map(_ROW.index, _SAVED))
+_not_of_saved = itemgetter(*(place for place, name in enumerate(_ROW) if name not in _SAVED))
+_NOTHING_ELSE = (None,) * (len(_ROW) - len(_SAVED))
 _INSERT_VAULTED = _insert("vault", _VAULTED)
 _SELECT_ROW = f"SELECT {', '.join(_ROW)} FROM ledger"  # noqa: S608 - names are ours
 _FIND = f"{_SELECT_ROW} WHERE instance_id = ? AND transaction_id = ?"
@@ -147,12 +166,29 @@ def _claim(connection: sqlite3.Connection, claims: Sequence[_Claim]) -> Sequence
         if vaulted is not None:
             vault.append(vaulted)
         results.append(Claimed(duplicate))
-    connection.executemany(_INSERT_ROW, map(_line_of, rows))
+    _insert_rows(connection, rows)
     connection.executemany(_INSERT_VAULTED, map(_line_of_vaulted, vault))
     return [
         Existing(row_of(connection.execute(_FIND, key).fetchone())) if result is None else result
         for key, result in zip(keys, results, strict=True)
     ]
+
+
+def _insert_rows(connection: sqlite3.Connection, rows: Sequence[Row]) -> None:
+    saved: list[Sequence[object]] = []
+    claimed: list[Sequence[object]] = []
+    others: list[Sequence[object]] = []
+    for row in rows:
+        line = _line_of(row)
+        if _not_of_saved(row) == _NOTHING_ELSE:
+            saved.append(_of_saved(line))
+        elif row[len(_CLAIMED) :] == _NOTHING_YET:
+            claimed.append(line[: len(_CLAIMED)])
+        else:
+            others.append(line)
+    for insert, lines in ((_INSERT_SAVED, saved), (_INSERT_CLAIMED, claimed), (_INSERT_ROW, others)):
+        if lines:
+            connection.executemany(insert, lines)
 
 
 def _possible_duplicate(connection: sqlite3.Connection, row: Row) -> str | None:
