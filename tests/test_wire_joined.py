@@ -3,8 +3,11 @@
 import asyncio
 from typing import Any
 
+from uvicorn import Config
+from uvicorn.server import ServerState
+
 from fakes import story, turns
-from generic_connector.web.wire import JoiningTransport
+from generic_connector.web.wire import REPLY, JoiningProtocol, JoiningTransport
 
 
 class Line(asyncio.Transport):
@@ -102,3 +105,67 @@ async def test_all_else_is_the_other_transports() -> None:
 
     assert (transport.get_extra_info("peername"), transport.get_extra_info("no", 1)) == (("192.0.2.1", 1), 1)
     assert line.done == ["pause", "resume"]
+
+
+# --- A whole reply ---------------------------------------------------------------------------------------------------
+
+
+def _protocol(line: Line) -> JoiningProtocol:
+    """Return a protocol that a connection has begun on, with an application that waits."""
+
+    async def waits(_scope: object, _receive: object, _send: object) -> None:
+        await asyncio.Event().wait()
+
+    config = Config(waits, http=JoiningProtocol, lifespan="off", log_config=None, server_header=False)
+    config.load()
+    protocol = JoiningProtocol(config, ServerState(), {})
+    protocol.connection_made(line)
+    return protocol
+
+
+async def _ended(protocol: JoiningProtocol) -> None:
+    for task in protocol.tasks:
+        task.cancel()
+    await asyncio.gather(*protocol.tasks, return_exceptions=True)
+
+
+@story
+async def test_a_whole_reply_is_one_write() -> None:
+    """Status line, the server's own headers, the application's, and the body leave as one, once."""
+    line = Line()
+    protocol = _protocol(line)
+    protocol.server_state.default_headers = [(b"date", b"today")]
+    protocol.data_received(b"POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 0\r\n\r\n")
+    scope = protocol.scope
+
+    assert scope["extensions"] == {REPLY: {"whole": protocol.reply}}
+    assert protocol.reply(scope, 200, b"content-length: 2\r\n", b"ok")
+    assert not protocol.reply(scope, 200, b"content-length: 2\r\n", b"ok")
+    await turns(2)
+
+    assert line.done[-1] == b"HTTP/1.1 200 OK\r\ndate: today\r\ncontent-length: 2\r\n\r\nok"
+    assert protocol.timeout_keep_alive_task is not None
+    protocol.timeout_keep_alive_task.cancel()
+    await _ended(protocol)
+
+
+@story
+async def test_what_is_not_ordinary_is_left_to_the_server() -> None:
+    """A connection that ends, a HEAD, and one whose next request has begun: nothing is written, False is answered."""
+    for head in (b"POST / HTTP/1.0", b"HEAD / HTTP/1.1", b"POST / HTTP/1.1\r\nconnection: close"):
+        line = Line()
+        protocol = _protocol(line)
+        protocol.data_received(head + b"\r\nhost: a\r\ncontent-length: 0\r\n\r\n")
+        assert not protocol.reply(protocol.scope, 200, b"", b"")
+        await _ended(protocol)
+        assert not any(isinstance(done, bytes) for done in line.done)
+
+    line = Line()
+    protocol = _protocol(line)
+    request = b"POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 0\r\n\r\n"
+    protocol.data_received(request)
+    first = protocol.scope
+    protocol.data_received(request)
+    assert not protocol.reply(first, 200, b"", b"")
+    await _ended(protocol)
+    assert not any(isinstance(done, bytes) for done in line.done)

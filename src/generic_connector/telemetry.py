@@ -82,10 +82,12 @@ class EventLog:
                 continue
             if name not in FIELDS:
                 parts.append(f'"dropped": {quoted(name)}')
-            elif isinstance(value, str):
-                parts.append(f'"{name}": {quoted(scrub(value) if name in _FROM_OUTSIDE else value)}')
-            else:
+            elif not isinstance(value, str):
                 parts.append(f'"{name}": {str(value).lower()}')  # a number, or true or false
+            elif name in _FROM_OUTSIDE:
+                parts.append(f'"{name}": {quoted(scrub(value))}')
+            else:
+                parts.append(f'"{name}": {quoted(value)}')
         self._lines.append(", ".join(parts) + "}\n")
         if level >= _LEVELS["error"]:
             self.flush()

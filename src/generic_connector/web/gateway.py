@@ -26,6 +26,7 @@ from generic_connector.instance import Caller
 from generic_connector.payment import Method, Payment
 from generic_connector.ports import Clock, Log
 from generic_connector.telemetry import Metrics
+from generic_connector.web.wire import REPLY, WholeReply
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
@@ -77,7 +78,7 @@ class Gateway:
             await self._pages(scope, receive, send)
             return
         request_id = new_id("req", now_ms=self._clock(), randomness=self._randomness)
-        exchange = Exchange(receive, send, request_id, self._body_timeout_s)
+        exchange = Exchange(scope, receive, send, request_id, self._body_timeout_s)
         try:
             with exchange:
                 await self._exchange(scope, exchange, PATHS.get(path), path[len(PATH_SECRET) :] if is_secret else None)
@@ -186,6 +187,7 @@ class Gateway:
 
 
 _RETRY_AFTER = ((b"retry-after", b"1"),)
+_NONE: dict[str, Any] = {}
 
 
 class HungUpError(Exception):
@@ -199,9 +201,11 @@ class Exchange:
     who has left while the answer was waited for.
     """
 
-    def __init__(self, receive: Receive, send: Send, request_id: str, body_timeout_s: float) -> None:
+    def __init__(self, scope: Scope, receive: Receive, send: Send, request_id: str, body_timeout_s: float) -> None:
         self.request_id = request_id
         self.is_last = False
+        self._scope = scope
+        self._reply_whole: WholeReply | None = scope.get("extensions", _NONE).get(REPLY, _NONE).get("whole")
         self._receive = receive
         self._send = send
         self._body_timeout_s = body_timeout_s
@@ -280,6 +284,12 @@ class Exchange:
     async def reply(self, reply: Reply, *extra: tuple[bytes, bytes]) -> None:
         """Send a reply. Where the request's rest is better not read, the connection ends with it."""
         self._stop_watching()
+        if self._reply_whole is not None and not extra and not self.is_last:
+            head = b"content-type: application/json\r\ncontent-length: %d\r\nx-request-id: %s\r\n"
+            if self._reply_whole(
+                self._scope, reply.status, head % (len(reply.body), self.request_id.encode()), reply.body
+            ):
+                return
         headers = [
             (b"content-type", b"application/json"),
             (b"content-length", b"%d" % len(reply.body)),

@@ -4,12 +4,17 @@ An ASGI server writes a reply's head and its body one after the other. Each writ
 with TCP_NODELAY, a packet of its own, for two hundred bytes. Here what is written within one turn of the loop is
 joined, and leaves as one of each. Nothing waits longer than that: not a head whose body is still to come, and not an
 interim `100 Continue`. To close sends what is held; to abort drops it, as a reset would.
+
+A reply that is there as a whole, and ordinary, need not even be two messages: `JoiningProtocol.reply`, which an
+application finds in its scope under `REPLY`, writes it in one step. uvicorn's own way checks each header of each reply
+for bytes that break out of it; who uses this one must know that its headers hold none.
 """
 
 import asyncio
+from collections.abc import Callable
 from typing import Any
 
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 
 class JoiningTransport(asyncio.Transport):
@@ -63,8 +68,41 @@ class JoiningTransport(asyncio.Transport):
         self._transport.resume_reading()
 
 
+REPLY = "generic_connector.reply"
+"""The name of `JoiningProtocol.reply` among a scope's extensions."""
+WholeReply = Callable[[object, int, bytes, bytes], bool]
+
+
 class JoiningProtocol(HttpToolsProtocol):
     """uvicorn's HTTP protocol on such a transport."""
+
+    def on_message_begin(self) -> None:
+        """Begin a request."""
+        super().on_message_begin()
+        self.scope["extensions"] = {REPLY: {"whole": self.reply}}
+
+    def reply(self, scope: object, status: int, headers: bytes, body: bytes) -> bool:
+        """Write a whole reply: `headers` are lines that end with CRLF, Content-Length among them.
+
+        False, with nothing written, where the reply is not ordinary: the connection is to end with it, is gone, is slow
+        to take more, or has begun its next request. Then ASGI's messages are to be sent.
+        """
+        cycle = self.cycle
+        if (
+            cycle.scope is not scope
+            or cycle.response_started
+            or cycle.disconnected
+            or not cycle.keep_alive
+            or self.flow.write_paused
+            or cycle.scope["method"] == "HEAD"
+        ):
+            return False
+        cycle.response_started = cycle.response_complete = True
+        ours = b"".join([b"%s: %s\r\n" % header for header in self.server_state.default_headers])
+        self.transport.write(b"%s%s%s\r\n%s" % (STATUS_LINE[status], ours, headers, body))
+        cycle.message_event.set()
+        self.on_response_complete()
+        return True
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn narrows it
         """Begin a connection."""
