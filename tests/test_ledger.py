@@ -169,3 +169,16 @@ def test_every_standing_can_be_met() -> None:
     met = {judge(ROW._replace(state=state), digest=DIGEST, now_ms=now_ms) for state in State for now_ms in (0, 60_000)}
 
     assert set(Standing) == met | {Standing.CONFLICT}
+
+
+# --- A row that is written once --------------------------------------------------------------------------------------
+
+
+def test_a_finished_row_differs_in_what_became_of_it_and_nothing_else() -> None:
+    """State, token, time, error code and reply: every other field is the claim's."""
+    before = ledger.Row(*range(len(ledger.Row._fields)))  # any values that differ
+
+    after = before.finished(State.SAVED, token_id="tok_a", at_ms=7, error_code="e", status=200, body=b"{}")
+
+    changes = {"state": State.SAVED, "token_id": "tok_a", "recorded_at_ms": 7, "error_code": "e"}
+    assert after == before._replace(**changes, reply_status=200, reply_body=b"{}")  # type: ignore[arg-type]

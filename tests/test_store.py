@@ -223,6 +223,27 @@ def test_a_new_row_is_claimed_and_found(library: Library, store: Books) -> None:
     assert {} == library.tokens()
 
 
+def test_rows_of_every_shape_are_found_as_they_were(store: Books) -> None:
+    """Which of its fields a row has decides how it is written, and never what: also among others in one commit."""
+    told: dict[str, Any] = {
+        "amount_minor": 5, "currency": "EUR", "reference": "r", "confirmation_number": "987654321", "token_id": "tok_z",
+        "sent_at_ms": 1, "recorded_at_ms": 2, "possible_duplicate_of": "ch_0", "authorization_code": "A1",
+        "processor_reference": "p", "error_code": "card_declined", "settled_by": "ann", "reply_status": 200,
+        "reply_body": b"{}",
+    }  # fmt: skip
+    saved = {**dict.fromkeys(told), "token_id": "tok_y", "recorded_at_ms": 3, "reply_status": 200, "reply_body": b"{}"}
+    shapes = [{}, saved, dict.fromkeys(told), told]
+    shapes += [{**base, name: value} for base in (dict.fromkeys(told), saved) for name, value in told.items()]
+    rows = [row(number, **shape) for number, shape in enumerate(shapes)]
+
+    async def story() -> None:
+        claims = await asyncio.gather(*(store.claim(one, None) for one in rows))
+        assert all(isinstance(claim, Claimed) for claim in claims)
+        assert rows == [await store.find(1, one.transaction_id) for one in rows]
+
+    run(story)
+
+
 def test_a_second_claim_gets_the_first_ones_row(library: Library, store: Books) -> None:
     """A transaction has one row: whoever comes second gets that, and nothing of its own is written."""
     second = ROW._replace(id="ch_b", digest=b"e" * 32, token_id="tok_a")
