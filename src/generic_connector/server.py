@@ -95,7 +95,7 @@ def listen(host: str, port: int) -> list[socket.socket]:
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
         for family, _type, _protocol, _name, (address, *_rest) in dict.fromkeys(found):
             bound.append(socket.create_server((str(address), port), family=family, backlog=_MANY_CONNECTIONS))
-            bound[-1].setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # a reply is two writes
+            bound[-1].setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # a second write waits for no ACK
             port = port or bound[0].getsockname()[1]
     except OSError as error:
         for one in bound:
