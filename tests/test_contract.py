@@ -5,7 +5,7 @@ import re
 import string
 from collections.abc import Callable
 from enum import Enum
-from typing import Final
+from typing import Final, NamedTuple
 
 import pytest
 from hypothesis import given, settings
@@ -16,7 +16,6 @@ from generic_connector.card import Card, Cvv, Expiry, Pan
 from generic_connector.contract.body import DEPTH_MAX, NotJsonError, Number, parse_object, to_text
 from generic_connector.contract.errors import ERRORS, Code, ErrorCode
 from generic_connector.contract.reply import (
-    Shown,
     declined_parameters,
     render_failure,
     render_success,
@@ -1242,6 +1241,19 @@ def test_a_reply_is_compact_ascii_json(parameters: dict[str, str], method: Metho
 
 
 # --- What a reply tells ----------------------------------------------------------------------------------------------
+
+
+class Shown(NamedTuple):
+    """What `contract.reply.Shown` asks for, and nothing else."""
+
+    method: Method
+    kind: str
+    brand: str | None
+    last4: str
+    confirmation_number: str | None
+    token_id: str | None
+    reference: str | None
+
 
 CARD_CHARGED = Shown(
     method=Method.CHARGE,

@@ -98,9 +98,16 @@ PUBLISHED_CARDS = {
 
 
 class Pan(Secret):
-    """A card number: 12 to 19 digits that pass Luhn, or one of the published test numbers."""
+    """A card number: 12 to 19 digits that pass Luhn, or one of the published test numbers.
 
-    __slots__ = ()
+    `brand` is the brand by IIN and length, or None where no row of the table fits.
+    """
+
+    __slots__ = ("brand",)
+
+    def __init__(self, clear: str) -> None:
+        self._clear = clear
+        self.brand = PUBLISHED_CARDS.get(clear) or _brand(clear)
 
     @classmethod
     def parse(cls, text: str) -> Self | None:
@@ -117,18 +124,6 @@ class Pan(Secret):
         return self._clear in PUBLISHED_CARDS
 
     @property
-    def brand(self) -> Brand | None:
-        """The brand by IIN and length, or None where no row of the table fits."""
-        clear = self._clear
-        published = PUBLISHED_CARDS.get(clear)
-        if published is not None:
-            return published
-        for row in IIN_RANGES:
-            if row.low <= clear[: len(row.low)] <= row.high and len(clear) in row.lengths:
-                return row.brand
-        return None
-
-    @property
     def bin(self) -> str:
         """The first six digits; fewer where fewer than six would stay hidden.
 
@@ -140,6 +135,13 @@ class Pan(Secret):
     def last4(self) -> str:
         """The last four digits."""
         return self._clear[-_LAST_SHOWN:]
+
+
+def _brand(clear: str) -> Brand | None:
+    for row in IIN_RANGES:
+        if row.low <= clear[: len(row.low)] <= row.high and len(clear) in row.lengths:
+            return row.brand
+    return None
 
 
 _CVV_LENGTHS: dict[Brand | None, tuple[int, ...]] = {Brand.AMEX: (4,), None: (3, 4)}

@@ -38,7 +38,6 @@ from generic_connector.card import Card
 from generic_connector.contract.errors import Code, ErrorCode
 from generic_connector.contract.reply import (
     Reply,
-    Shown,
     declined_parameters,
     render_failure,
     render_success,
@@ -240,22 +239,25 @@ class Connector:
         if refusal is None and isinstance(payment, Tokenize):
             told = self._told_at_once(caller.instance, purchase)
             if told is not None:
-                return await self._save_at_once(delivery, told)
+                return await self._save_at_once(delivery, payment, told)
         # Nobody joins a refused one: the next delivery may come with a credential that permits more.
         work = _Work(self._work, name if refusal is None else (*name, request_id))
         return await work.begun(self._answer(delivery))
 
-    async def _answer(self, delivery: _Delivery, told: AtOnce | None = None) -> Answer:
+    async def _answer(self, delivery: _Delivery) -> Answer:
         try:
             if delivery.refusal is None:
                 if isinstance(delivery.payment, Charge):
                     return await self._charge(delivery, delivery.payment)
-                return await self._tokenize(delivery, delivery.payment, told)
-            row = await self._store.find(delivery.instance.id, delivery.payment.transaction_id)
+                return await self._tokenize(delivery, delivery.payment)
+            row = await self._store.find(delivery.caller.instance.id, delivery.payment.transaction_id)
             return delivery.refusal if row is None else await self._found(row, delivery)
         except (StoreUnavailableError, KeyExhaustedError) as error:
-            self._log("store_unavailable", error=type(error).__name__, request_id=delivery.request_id)
-            return self._refused(ErrorCode.STORE_UNAVAILABLE, None, delivery.instance)
+            return self._unavailable(error, delivery)
+
+    def _unavailable(self, error: Exception, delivery: _Delivery) -> Answer:
+        self._log("store_unavailable", error=type(error).__name__, request_id=delivery.request_id)
+        return self._refused(ErrorCode.STORE_UNAVAILABLE, None, delivery.caller.instance)
 
     # --- What is asked of new payments only --------------------------------------------------------------------------
 
@@ -311,11 +313,10 @@ class Connector:
     # --- A charge ----------------------------------------------------------------------------------------------------
 
     async def _charge(self, delivery: _Delivery, charge: Charge) -> Answer:
-        now_ms = self._clock()
-        row = self._row(delivery, new_id("ch", now_ms=now_ms, randomness=self._randomness), now_ms)
+        row = self._row(delivery, "ch")
         vaulted = None
         if charge.save_card or (delivery.instance.save_card_on_charge and delivery.caller.may(Method.TOKENIZE)):
-            token_id = new_id("tok", now_ms=now_ms, randomness=self._randomness)
+            token_id = new_id("tok", now_ms=row.claimed_at_ms, randomness=self._randomness)
             vaulted = self._vaulted(row, token_id, charge, is_active=False)
             row = row._replace(token_id=token_id)
         match await self._store.claim(row, vaulted):
@@ -459,10 +460,10 @@ class Connector:
         code: Code
         match result:
             case Approved():
-                reply = render_success(row.method, row.id, success_parameters(_shown(row), result))
+                reply = render_success(row.method, row.id, success_parameters(row, result))
                 return Event.SETTLE_CAPTURED if is_late else Event.APPROVE, reply, None
             case Declined(code=decline):
-                parameters = declined_parameters(_shown(row), result)
+                parameters = declined_parameters(row, result)
                 reply = render_failure(decline, row.method, instance.dialect, parameters=parameters)
                 return Event.SETTLE_DECLINED if is_late else Event.DECLINE, reply, decline
             case Unavailable():
@@ -482,7 +483,7 @@ class Connector:
         verify_at_once = self._at_once.get(instance.processor)
         return None if verify_at_once is None else verify_at_once(purchase)
 
-    async def _save_at_once(self, delivery: _Delivery, told: AtOnce) -> Answer:
+    async def _save_at_once(self, delivery: _Delivery, tokenize: Tokenize, told: AtOnce) -> Answer:
         """Save with no look-up before and no task of its own: the claim alone tells whether the row was there.
 
         Nobody is asked and nothing moves, so nothing is lost where the caller leaves: the claim is committed without
@@ -490,19 +491,24 @@ class Connector:
         """
         self._saving += 1
         try:
-            return await self._answer(delivery, told)
+            return await self._save(delivery, tokenize, self._row(delivery, "tok"), _scrubbed(told))
+        except (StoreUnavailableError, KeyExhaustedError) as error:
+            return self._unavailable(error, delivery)
         finally:
             self._saving -= 1
 
-    async def _tokenize(self, delivery: _Delivery, tokenize: Tokenize, told: AtOnce | None) -> Answer:
-        if told is None:
-            existing = await self._store.find(delivery.instance.id, tokenize.transaction_id)
-            if existing is not None:
-                self._give_rate_back(delivery.instance)
-                return await self._found(existing, delivery)
-        now_ms = self._clock()
-        row = self._row(delivery, new_id("tok", now_ms=now_ms, randomness=self._randomness), now_ms)
-        result = await self._verify(delivery, row) if told is None else _scrubbed(told)
+    async def _tokenize(self, delivery: _Delivery, tokenize: Tokenize) -> Answer:
+        existing = await self._store.find(delivery.instance.id, tokenize.transaction_id)
+        if existing is not None:
+            self._give_rate_back(delivery.instance)
+            return await self._found(existing, delivery)
+        row = self._row(delivery, "tok")
+        return await self._save(delivery, tokenize, row, await self._verify(delivery, row))
+
+    async def _save(
+        self, delivery: _Delivery, tokenize: Tokenize, row: Row, result: Approved | Declined | Unavailable
+    ) -> Answer:
+        """Write what the verification said, and the token where it was good: one row, written once, finished."""
         is_good = isinstance(result, Approved)
         vaulted = self._vaulted(row, row.id, tokenize, is_active=True) if is_good else None
         event, reply, code = self._token_outcome(row, result, delivery.instance)
@@ -528,11 +534,11 @@ class Connector:
             case Approved():
                 return (
                     Event.SAVE,
-                    render_success(Method.TOKENIZE, row.id, success_parameters(_shown(row), result)),
+                    render_success(Method.TOKENIZE, row.id, success_parameters(row, result)),
                     None,
                 )
             case Declined(code=decline):
-                parameters = declined_parameters(_shown(row), result)
+                parameters = declined_parameters(row, result)
                 reply = render_failure(decline, Method.TOKENIZE, instance.dialect, parameters=parameters)
                 return Event.REFUSE, reply, decline
             case Unavailable():
@@ -723,13 +729,18 @@ class Connector:
             controls=details.controls if has_controls else {},
         )
 
-    def _row(self, delivery: _Delivery, id_: str, now_ms: int) -> Row:
-        payment, instance = delivery.payment, delivery.instance
-        instrument = payment.instrument
+    def _row(self, delivery: _Delivery, prefix: str) -> Row:
+        """A new row, running. Its id begins with `prefix`."""
+        payment, instance = delivery.payment, delivery.caller.instance
+        instrument, now_ms = payment.instrument, self._clock()
         fingerprint_key = self._keyring.active(Purpose.FINGERPRINT)
-        is_card = isinstance(instrument, Card)
+        if isinstance(instrument, Card):
+            kind, brand, bin_ = "card", instrument.pan.brand, instrument.pan.bin
+        else:
+            kind, brand, bin_ = "bank", None, ""
+        is_charge = isinstance(payment, Charge)
         return Row(
-            id=id_,
+            id=new_id(prefix, now_ms=now_ms, randomness=self._randomness),
             instance_id=instance.id,
             transaction_id=payment.transaction_id,
             method=payment.method,
@@ -741,18 +752,16 @@ class Connector:
             lease_until_ms=now_ms + self._lease_ms,
             processor=instance.processor,
             idempotency_key=delivery.purchase.idempotency_key,
-            kind="card" if is_card else "bank",
-            brand=instrument.pan.brand if isinstance(instrument, Card) else None,
-            bin=instrument.pan.bin if isinstance(instrument, Card) else "",
+            kind=kind,
+            brand=brand,
+            bin=bin_,
             last4=instrument.last4,
             fingerprint=envelope.fingerprint(instrument, instance.id, fingerprint_key),
             fingerprint_key_id=fingerprint_key.id,
             amount_minor=payment.money.minor if isinstance(payment, Charge) else None,
             currency=payment.money.currency.code if isinstance(payment, Charge) else None,
             reference=payment.details.reference,
-            confirmation_number=(
-                identifier.confirmation_number(self._randomness) if isinstance(payment, Charge) else None
-            ),
+            confirmation_number=identifier.confirmation_number(self._randomness) if is_charge else None,
             token_id=None,
             request_id=delivery.request_id,
             claimed_at_ms=now_ms,
@@ -813,16 +822,3 @@ def _replay(row: Row) -> Answer:
     if row.reply_status is None or row.reply_body is None:
         raise LookupError("a terminal row has no reply")
     return Answer(Reply(row.reply_status, row.reply_body), How.REPLAYED, row, row.error_code)
-
-
-def _shown(row: Row) -> Shown:
-    """What a reply may tell of a row."""
-    return Shown(
-        method=row.method,
-        kind=row.kind,
-        brand=row.brand,
-        last4=row.last4,
-        confirmation_number=row.confirmation_number,
-        token_id=row.token_id,
-        reference=row.reference,
-    )

@@ -76,6 +76,8 @@ class _Pool:
 
     def take(self, count: int) -> bytes:
         """Return bytes that nobody else has."""
+        if count > _POOLED_MAX:
+            return os.urandom(count)
         taken = self._bytes.read(count)
         if len(taken) < count:
             self._bytes = io.BytesIO(os.urandom(_POOL_BYTES))
@@ -84,11 +86,8 @@ class _Pool:
 
 
 _pool = _Pool()
-
-
-def system_randomness(count: int) -> bytes:
-    """Return random bytes from the operating system."""
-    return _pool.take(count) if count <= _POOLED_MAX else os.urandom(count)
+system_randomness: Randomness = _pool.take
+"""Random bytes from the operating system."""
 
 
 # --- Making ----------------------------------------------------------------------------------------------------------

@@ -10,6 +10,7 @@ Time and randomness are arguments, as everywhere in the core.
 """
 
 import hashlib
+from binascii import hexlify
 from collections.abc import Callable
 
 Randomness = Callable[[int], bytes]
@@ -17,13 +18,13 @@ Randomness = Callable[[int], bytes]
 
 RANDOM_BYTES = 13
 _TIME_BYTES = 6
-_LETTERS = str.maketrans("0123456789abcdef", "abcdefghijklmnop")
+_LETTERS = bytes.maketrans(b"0123456789abcdef", b"abcdefghijklmnop")
 _CONFIRMATION_DIGITS = 9
 
 
 def letters(raw: bytes) -> str:
     """Two letters a byte, in the order of the bytes."""
-    return raw.hex().translate(_LETTERS)
+    return hexlify(raw).translate(_LETTERS).decode()
 
 
 def new_id(prefix: str, *, now_ms: int, randomness: Randomness) -> str:

@@ -17,6 +17,7 @@ A processor's answer is one of few values, and what separates them is what is kn
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import ClassVar
 
 from generic_connector.bank import BankAccount
 from generic_connector.card import Card
@@ -89,11 +90,7 @@ class Charge:
     money: Money
     save_card: bool = False
     details: Details = Details()
-
-    @property
-    def method(self) -> Method:
-        """The contract's word for it."""
-        return Method.CHARGE
+    method: ClassVar[Method] = Method.CHARGE
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -103,11 +100,7 @@ class Tokenize:
     transaction_id: str
     instrument: Instrument
     details: Details = Details()
-
-    @property
-    def method(self) -> Method:
-        """The contract's word for it."""
-        return Method.TOKENIZE
+    method: ClassVar[Method] = Method.TOKENIZE
 
 
 Payment = Charge | Tokenize

@@ -44,7 +44,7 @@ _ZERO = re.compile(r"0+(?:\.0+)?")
 _SIGNALWIRE_METHOD = "credit-card"
 _CONTROL = "sandbox"
 _ACCOUNT_TYPED_BY_CHANCE = 8
-_SEPARATORS = str.maketrans("", "", " .,-_/")
+_SEPARATORS = b" .,-_/"
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,7 +181,7 @@ def _keep_out(secret: str, transaction_id: str) -> None:
     """A short account number may be in any id by chance; a longer one was put there."""
     if len(secret) < _ACCOUNT_TYPED_BY_CHANCE:
         return
-    if secret in transaction_id or secret in transaction_id.translate(_SEPARATORS):
+    if secret.encode() in transaction_id.encode().translate(None, _SEPARATORS):
         raise _RefusedError(
             ErrorCode.INVALID_FIELD,
             "transaction_id holds the card or account number, and is kept in clear. Send a random id.",
