@@ -1,9 +1,9 @@
 """The SQLite store: ledger, vault and registry in one file, behind the journal.
 
-A claim is the whole of at-most-once: the unique index on (instance, transaction_id) lets one row in. `executemany`
-cannot tell who won, so a batch first selects the keys that it brings, inside the writer's transaction, and inserts the
-rest. What finishes a row is an update that names the fence and the states it may come from; an update that touches
-nothing lost.
+A claim is the whole of at-most-once: the unique index on (instance, transaction_id) lets one row in. Most ids are new,
+so a batch of claims is inserted as it is, in one `executemany`. That cannot tell who lost: where the index refuses one,
+the batch is taken back, its keys are looked up inside the same transaction, and the rest is inserted. What finishes a
+row is an update that names the fence and the states it may come from; an update that touches nothing lost.
 """
 
 import sqlite3
@@ -94,7 +94,7 @@ def row_of(values: Sequence[object]) -> Row:
 def _line_of(row: Row) -> list[object]:
     """Return the line of a row. Enums become plain texts: sqlite3 takes far longer to bind a subclass."""
     line: list[object] = list(row)
-    line[_METHOD], line[_STATE] = row.method.value, row.state.value
+    line[_METHOD], line[_STATE] = str(row.method), str(row.state)
     line[_BRAND] = None if row.brand is None else str(row.brand)
     return line
 
@@ -144,34 +144,52 @@ _DUPLICATE = (
     " AND amount_minor = ? AND currency = ? LIMIT 1"
 )
 _Claim = tuple[Row, Vaulted | None]
+_WON = Claimed(None)
 
 
 def _claim(connection: sqlite3.Connection, claims: Sequence[_Claim]) -> Sequence[Claimed | Existing]:
+    told = [_WON] * len(claims)
+    (in_doubt,) = connection.execute(_ANY_IN_DOUBT).fetchone()
+    if in_doubt:
+        told = [Claimed(_possible_duplicate(connection, row)) for row, _vaulted in claims]
+        claims = [
+            (row._replace(possible_duplicate_of=won.possible_duplicate_of), vaulted)
+            for (row, vaulted), won in zip(claims, told, strict=True)
+        ]
+    connection.execute("SAVEPOINT claims")  # the transaction's end releases it
+    try:
+        _insert_claims(connection, claims)
+    except sqlite3.IntegrityError:
+        connection.execute("ROLLBACK TO claims")
+        return _claim_apart(connection, claims, told)
+    return told
+
+
+def _claim_apart(
+    connection: sqlite3.Connection, claims: Sequence[_Claim], told: Sequence[Claimed]
+) -> Sequence[Claimed | Existing]:
+    """Insert the claims whose keys are new; they are told what is in `told`, the others the row that is there."""
     taken: set[tuple[int, str]] = set()
     keys = [(row.instance_id, row.transaction_id) for row, _vaulted in claims]
     for start in range(0, len(keys), _KEYS_AT_ONCE):
         some = keys[start : start + _KEYS_AT_ONCE]
         taken.update(connection.execute(_SELECT_KEYS[len(some)], [part for key in some for part in key]))
-    (in_doubt,) = connection.execute(_ANY_IN_DOUBT).fetchone()
-    rows: list[Row] = []
-    vault: list[Vaulted] = []
-    results: list[Claimed | Existing | None] = []
-    for key, (row, vaulted) in zip(keys, claims, strict=True):
-        if key in taken:
-            results.append(None)
-            continue
-        taken.add(key)
-        duplicate = _possible_duplicate(connection, row) if in_doubt else None
-        rows.append(row if duplicate is None else row._replace(possible_duplicate_of=duplicate))
-        if vaulted is not None:
-            vault.append(vaulted)
-        results.append(Claimed(duplicate))
-    _insert_rows(connection, rows)
-    connection.executemany(_INSERT_VAULTED, map(_line_of_vaulted, vault))
+    first: dict[tuple[int, str], int] = {}
+    for place, key in enumerate(keys):
+        if key not in taken:
+            first.setdefault(key, place)
+    _insert_claims(connection, [claims[place] for place in first.values()])
     return [
-        Existing(row_of(connection.execute(_FIND, key).fetchone())) if result is None else result
-        for key, result in zip(keys, results, strict=True)
+        won if first.get(key) == place else Existing(row_of(connection.execute(_FIND, key).fetchone()))
+        for place, (key, won) in enumerate(zip(keys, told, strict=True))
     ]
+
+
+def _insert_claims(connection: sqlite3.Connection, claims: Sequence[_Claim]) -> None:
+    _insert_rows(connection, [row for row, _vaulted in claims])
+    connection.executemany(
+        _INSERT_VAULTED, [_line_of_vaulted(vaulted) for _row, vaulted in claims if vaulted is not None]
+    )
 
 
 def _insert_rows(connection: sqlite3.Connection, rows: Sequence[Row]) -> None:
@@ -192,6 +210,7 @@ def _insert_rows(connection: sqlite3.Connection, rows: Sequence[Row]) -> None:
 
 
 def _possible_duplicate(connection: sqlite3.Connection, row: Row) -> str | None:
+    """Return the id of a charge like this one that is in doubt."""
     if row.amount_minor is None:
         return None
     found = connection.execute(_DUPLICATE, (row.instance_id, row.fingerprint, row.amount_minor, row.currency))
