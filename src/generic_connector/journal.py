@@ -108,18 +108,25 @@ class Journal:
 
     def submit(self, batch: Batch[Item, Result], item: Item) -> asyncio.Future[Result]:
         """Queue `item` for the next commit. The future has its result once that commit is on disk."""
-        future: asyncio.Future[Result] = asyncio.get_running_loop().create_future()
+        loop = self._loop if self._queue else self._begin()
+        future: asyncio.Future[Result] = loop.create_future()
         self._enqueue(batch, item, future)
         return future
 
     def submit_unwaited(self, batch: Batch[Item, Result], item: Item) -> None:
         """Queue `item` for the next commit; nobody waits for it."""
+        if not self._queue:
+            self._begin()
         self._enqueue(batch, item, None)
 
+    def _begin(self) -> asyncio.AbstractEventLoop:
+        """Begin a batch. The loop is asked for once in it: each time is a system call."""
+        self._loop = asyncio.get_running_loop()
+        self._turns = 0
+        self._loop.call_soon(self._turn, 0)
+        return self._loop
+
     def _enqueue(self, batch: Batch[Any, Any], item: object, future: asyncio.Future[Any] | None) -> None:
-        if not self._queue:
-            self._turns = 0
-            asyncio.get_running_loop().call_soon(self._turn, 0)
         self._queue.setdefault(batch, []).append((item, future))
         self._queued += 1
 
@@ -127,7 +134,7 @@ class Journal:
         """Commit, unless the last turn of the loop brought more: then wait for those who are right behind."""
         if self._queued > queued_before and self._turns < TURNS_MAX:
             self._turns += 1
-            asyncio.get_running_loop().call_soon(self._turn, self._queued)
+            self._loop.call_soon(self._turn, self._queued)
         else:
             self._flush()
 

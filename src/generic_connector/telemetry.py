@@ -43,6 +43,7 @@ FIELDS = frozenset(
 
 _FROM_OUTSIDE = frozenset({"transaction_id", "target", "text", "where", "reason", "address", "why"})
 """The fields whose values somebody else chose: scrubbed, though no card number belongs there."""
+_IS_FROM_OUTSIDE = {name: name in _FROM_OUTSIDE for name in FIELDS}
 
 _FRAMES_MAX = 12
 _LEVELS = {"debug": 10, "info": 20, "warning": 30, "error": 40}
@@ -76,19 +77,18 @@ class EventLog:
         second, ms = divmod(self._clock(), 1000)
         if second != self._second:
             self._second, self._at = second, datetime.fromtimestamp(second, UTC).strftime("%Y-%m-%dT%H:%M:%S")
-        parts = [f'{{"at": "{self._at}.{ms:03}Z", "event": {quoted(event)}']
+        line = f'{{"at": "{self._at}.{ms:03}Z", "event": {quoted(event)}'
         for name, value in fields.items():
             if value is None:
                 continue
-            if name not in FIELDS:
-                parts.append(f'"dropped": {quoted(name)}')
-            elif not isinstance(value, str):
-                parts.append(f'"{name}": {str(value).lower()}')  # a number, or true or false
-            elif name in _FROM_OUTSIDE:
-                parts.append(f'"{name}": {quoted(scrub(value))}')
+            is_from_outside = _IS_FROM_OUTSIDE.get(name)
+            if is_from_outside is None:
+                line += f', "dropped": {quoted(name)}'
+            elif isinstance(value, str):
+                line += f', "{name}": {quoted(scrub(value) if is_from_outside else value)}'
             else:
-                parts.append(f'"{name}": {quoted(value)}')
-        self._lines.append(", ".join(parts) + "}\n")
+                line += f', "{name}": {str(value).lower()}'  # a number, or true or false
+        self._lines.append(line + "}\n")
         if level >= _LEVELS["error"]:
             self.flush()
         elif len(self._lines) == 1:

@@ -12,14 +12,14 @@ echoes.
 import asyncio
 from collections.abc import Awaitable, Callable, MutableMapping
 from time import perf_counter
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 from generic_connector.connector import Answer, Connector
 from generic_connector.contract.body import BODY_BYTES_MAX
 from generic_connector.contract.errors import ERRORS, Code, ErrorCode
 from generic_connector.contract.reply import Reply, render_failure
 from generic_connector.contract.request import Refusal, parse
+from generic_connector.deadline import within
 from generic_connector.identifier import Randomness, new_id
 from generic_connector.identity import Directory, Refused, Throttle
 from generic_connector.instance import Caller
@@ -69,6 +69,7 @@ class Gateway:
         self._clock = clock
         self._randomness = randomness
         self._body_timeout_s = body_timeout_s
+        self._vigil = Vigil()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
@@ -78,10 +79,9 @@ class Gateway:
             await self._pages(scope, receive, send)
             return
         request_id = new_id("req", now_ms=self._clock(), randomness=self._randomness)
-        exchange = Exchange(scope, receive, send, request_id, self._body_timeout_s)
+        exchange = Exchange(scope, receive, send, request_id)
         try:
-            with exchange:
-                await self._exchange(scope, exchange, PATHS.get(path), path[len(PATH_SECRET) :] if is_secret else None)
+            await self._exchange(scope, exchange, PATHS.get(path), path[len(PATH_SECRET) :] if is_secret else None)
         except HungUpError:
             self._log("caller_left", request_id=exchange.request_id)
         except Exception as error:  # noqa: BLE001 - the last net: no stack and no HTML leaves, and nothing was sent
@@ -107,11 +107,15 @@ class Gateway:
         if isinstance(caller, Refused):
             await self._turn_away(exchange, caller, _address(scope))
             return
-        body = await exchange.body()
-        if isinstance(body, ErrorCode):
+        try:
+            body = await within(self._body_timeout_s, exchange.body())
+        except TimeoutError:
             exchange.is_last = True
-            message = "The body did not arrive in time." if body is ErrorCode.MALFORMED_REQUEST else None
-            await self._refuse(exchange, body, message=message)
+            await self._refuse(exchange, ErrorCode.MALFORMED_REQUEST, message="The body did not arrive in time.")
+            return
+        if body is None:
+            exchange.is_last = True
+            await self._refuse(exchange, ErrorCode.PAYLOAD_TOO_LARGE)
             return
         await self._pay(exchange, caller, parse(body, caller.instance.dialect, path_method))
 
@@ -141,7 +145,15 @@ class Gateway:
                 status=reply.status,
             )
             return
-        answer = await self._connector.pay(caller, asked, exchange.request_id)
+        self._vigil.begin(exchange)
+        try:
+            answer = await self._connector.pay(caller, asked, exchange.request_id)
+        except asyncio.CancelledError:
+            if exchange.has_left:
+                raise HungUpError from None
+            raise
+        finally:
+            self._vigil.end(exchange)
         if answer.reply is not None:
             await exchange.reply(answer.reply, *(_RETRY_AFTER if answer.code is ErrorCode.TOO_MANY_REQUESTS else ()))
         self._tell(exchange, caller, asked, answer, began)
@@ -195,81 +207,46 @@ class HungUpError(Exception):
 
 
 class Exchange:
-    """One request and its reply on the wire. Knows ASGI, and nothing of payments.
+    """One request and its reply on the wire. Knows ASGI, and nothing of payments."""
 
-    While it lasts it has one timer, which most requests outrun: it finds a body that does not come, and later a caller
-    who has left while the answer was waited for.
-    """
+    __slots__ = ("_receive", "_scope", "_send", "_task", "_watcher", "has_left", "is_last", "request_id")
 
-    def __init__(self, scope: Scope, receive: Receive, send: Send, request_id: str, body_timeout_s: float) -> None:
+    def __init__(self, scope: Scope, receive: Receive, send: Send, request_id: str) -> None:
         self.request_id = request_id
         self.is_last = False
+        self.has_left = False
         self._scope = scope
-        self._reply_whole: WholeReply | None = scope.get("extensions", _NONE).get(REPLY, _NONE).get("whole")
         self._receive = receive
         self._send = send
-        self._body_timeout_s = body_timeout_s
-        self._loop = asyncio.get_running_loop()
-        self._task = asyncio.current_task(self._loop)
-        self._is_body_read = False
-        self._is_body_late = False
-        self._has_left = False
+        self._task: asyncio.Task[Any] | None = None
         self._watcher: asyncio.Task[None] | None = None
 
-    # --- The timer ---
+    # --- A caller who leaves ---
 
-    def __enter__(self) -> Self:
-        """Start the timer."""
-        self._began = self._loop.time()
-        self._timer = self._loop.call_later(min(_SLOW_AFTER_S, self._body_timeout_s), self._is_slow)
-        return self
+    def wait_as(self, task: "asyncio.Task[Any] | None") -> None:
+        """Tell which task waits for the answer."""
+        self._task = task
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        """Stop it. A caller who has left turns the cancellation that told so into `HungUpError`."""
-        self._stop_watching()
-        if self._has_left and kind in {None, asyncio.CancelledError}:
-            raise HungUpError from None
-
-    def _is_slow(self) -> None:
-        if self._is_body_read:
-            self._watcher = self._loop.create_task(self._watch())
-            return
-        left_s = self._began + self._body_timeout_s - self._loop.time()
-        if left_s > 0:
-            self._timer = self._loop.call_later(left_s, self._is_slow)
-        elif self._task is not None:
-            self._is_body_late = True
-            self._task.cancel()
+    def watch(self) -> None:
+        """From now on, cancel that task when the caller leaves."""
+        self._watcher = asyncio.get_running_loop().create_task(self._watch())
 
     async def _watch(self) -> None:
         while (await self._receive())["type"] != "http.disconnect":
             pass
-        self._has_left = True
+        self.has_left = True
         if self._task is not None:
             self._task.cancel()
 
-    def _stop_watching(self) -> None:
-        self._timer.cancel()
+    def stop_watching(self) -> None:
+        """The answer is there."""
         if self._watcher is not None:
             self._watcher.cancel()
 
     # --- Request and reply ---
 
-    async def body(self) -> bytes | ErrorCode:
-        """Return the body, or why there is none: too large, or not there in time."""
-        try:
-            return await self._read()
-        except asyncio.CancelledError:
-            if not self._is_body_late or self._task is None:
-                raise
-            self._task.uncancel()
-            return ErrorCode.MALFORMED_REQUEST
-        finally:
-            self._is_body_read = True
-
-    async def _read(self) -> bytes | ErrorCode:
+    async def body(self) -> bytes | None:
+        """Return the body, or None where it is too large."""
         body = b""
         while True:
             message = await self._receive()
@@ -277,18 +254,16 @@ class Exchange:
                 raise HungUpError
             body += bytes(message.get("body", b""))
             if len(body) > BODY_BYTES_MAX:
-                return ErrorCode.PAYLOAD_TOO_LARGE
+                return None
             if not message.get("more_body", False):
                 return body
 
     async def reply(self, reply: Reply, *extra: tuple[bytes, bytes]) -> None:
         """Send a reply. Where the request's rest is better not read, the connection ends with it."""
-        self._stop_watching()
-        if self._reply_whole is not None and not extra and not self.is_last:
+        whole: WholeReply | None = self._scope.get("extensions", _NONE).get(REPLY, _NONE).get("whole")
+        if whole is not None and not extra and not self.is_last:
             head = b"content-type: application/json\r\ncontent-length: %d\r\nx-request-id: %s\r\n"
-            if self._reply_whole(
-                self._scope, reply.status, head % (len(reply.body), self.request_id.encode()), reply.body
-            ):
+            if whole(self._scope, reply.status, head % (len(reply.body), self.request_id.encode()), reply.body):
                 return
         headers = [
             (b"content-type", b"application/json"),
@@ -306,6 +281,47 @@ class Exchange:
         while (await self._receive())["type"] != "http.disconnect":
             pass
         raise HungUpError
+
+
+class Vigil:
+    """Finds the callers who leave while their answer is waited for.
+
+    One bell for all of them: most have their answer before it rings, and cost no timer. Who is still there when it
+    rings a second time is watched from then on.
+    """
+
+    def __init__(self) -> None:
+        self._new: dict[Exchange, None] = {}
+        self._seen: dict[Exchange, None] = {}
+        self._is_set = False
+
+    def begin(self, exchange: Exchange) -> None:
+        """The wait begins."""
+        if not self._is_set:
+            self._set()
+        self._new[exchange] = None
+        exchange.wait_as(asyncio.current_task(self._loop))
+
+    def end(self, exchange: Exchange) -> None:
+        """The wait is over."""
+        if exchange in self._new:
+            del self._new[exchange]
+        else:
+            self._seen.pop(exchange, None)
+            exchange.stop_watching()
+
+    def _set(self) -> None:
+        self._is_set = True
+        self._loop = asyncio.get_running_loop()
+        self._loop.call_later(_SLOW_AFTER_S, self._ring)
+
+    def _ring(self) -> None:
+        for exchange in self._seen:
+            exchange.watch()
+        self._seen, self._new = self._new, {}
+        self._is_set = False
+        if self._seen:
+            self._set()
 
 
 def _declared_length(headers: dict[bytes, bytes]) -> int:

@@ -34,6 +34,13 @@ class JoiningTransport(asyncio.Transport):
             self._held = bytes(data)
             self._loop.call_soon(self._flush)
 
+    def write_now(self, data: bytes) -> None:
+        """Send `data`, behind what is held."""
+        if self._held:
+            self._held += data
+        else:
+            self._transport.write(data)
+
     def _flush(self) -> None:
         held, self._held = self._held, b""
         if held:
@@ -76,10 +83,12 @@ WholeReply = Callable[[object, int, bytes, bytes], bool]
 class JoiningProtocol(HttpToolsProtocol):
     """uvicorn's HTTP protocol on such a transport."""
 
+    transport: JoiningTransport
+
     def on_message_begin(self) -> None:
         """Begin a request."""
         super().on_message_begin()
-        self.scope["extensions"] = {REPLY: {"whole": self.reply}}
+        self.scope["extensions"] = self._extensions
 
     def reply(self, scope: object, status: int, headers: bytes, body: bytes) -> bool:
         """Write a whole reply: `headers` are lines that end with CRLF, Content-Length among them.
@@ -99,11 +108,12 @@ class JoiningProtocol(HttpToolsProtocol):
             return False
         cycle.response_started = cycle.response_complete = True
         ours = b"".join([b"%s: %s\r\n" % header for header in self.server_state.default_headers])
-        self.transport.write(b"%s%s%s\r\n%s" % (STATUS_LINE[status], ours, headers, body))
+        self.transport.write_now(b"%s%s%s\r\n%s" % (STATUS_LINE[status], ours, headers, body))
         cycle.message_event.set()
         self.on_response_complete()
         return True
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn narrows it
         """Begin a connection."""
+        self._extensions: dict[str, dict[object, object]] = {REPLY: {"whole": self.reply}}
         super().connection_made(JoiningTransport(transport, self.loop))
