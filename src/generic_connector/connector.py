@@ -744,7 +744,6 @@ class Connector:
             instance_id=instance.id,
             transaction_id=payment.transaction_id,
             method=payment.method,
-            state=State.RUNNING,
             digest=delivery.digest,
             digest_key_id=delivery.digest_key_id,
             owner=self._owner,
@@ -762,9 +761,10 @@ class Connector:
             currency=payment.money.currency.code if isinstance(payment, Charge) else None,
             reference=payment.details.reference,
             confirmation_number=identifier.confirmation_number(self._randomness) if is_charge else None,
-            token_id=None,
             request_id=delivery.request_id,
             claimed_at_ms=now_ms,
+            state=State.RUNNING,
+            token_id=None,
         )
 
     def _vaulted(self, row: Row, token_id: str, payment: Payment, *, is_active: bool) -> Vaulted:

@@ -31,6 +31,26 @@ class Log(Protocol):
         """Write one event."""
         ...
 
+    def delivery(
+        self,
+        *,
+        request_id: str,
+        instance: str,
+        credential: str,
+        method: str,
+        transaction_id: str,
+        how: str,
+        charge_id: str | None,
+        brand: str | None,
+        last4: str | None,
+        code: str | None,
+        may_retry: bool | None,
+        status: int | None,
+        ms: float,
+    ) -> None:
+        """Write the event `payment`: what every delivery of a payment ends with."""
+        ...
+
 
 # --- Processor -------------------------------------------------------------------------------------------------------
 

@@ -13,6 +13,8 @@ from typing import NoReturn, TypeAlias
 DEPTH_MAX = 32
 BODY_BYTES_MAX = 16 * 1024
 
+_SPACE = " \t\n\r"
+
 Json: TypeAlias = "str | bool | Number | list[Json] | dict[str, Json] | None"
 
 
@@ -42,11 +44,13 @@ def parse_object(body: bytes) -> dict[str, Json]:
     if _deepest(text) > DEPTH_MAX:
         raise NotJsonError(f"The body is nested deeper than {DEPTH_MAX}.")
     try:
-        value = _DECODER.decode(text)
+        value, end = _DECODER.raw_decode(text, len(text) - len(text.lstrip(_SPACE)))
     except NotJsonError:
         raise
     except ValueError:
         raise NotJsonError("The body is not JSON.") from None
+    if end < len(text) and text[end:].strip(_SPACE):
+        raise NotJsonError("The body is not JSON.")
     if not isinstance(value, dict):
         raise NotJsonError("The body is JSON, but not an object.")
     if "\\u" in text:  # the only way in: bytes that encode half a pair are no UTF-8

@@ -58,7 +58,7 @@ def _insert(table: str, columns: Sequence[str]) -> str:
 
 
 _INSERT_ROW = _insert("ledger", _ROW)
-_CLAIMED = _ROW[: _ROW.index("claimed_at_ms") + 1]
+_CLAIMED = _ROW[: _ROW.index("token_id") + 1]
 _INSERT_CLAIMED = _insert("ledger", _CLAIMED)
 _NOTHING_YET = (None,) * (len(_ROW) - len(_CLAIMED))
 _SAVED = tuple(

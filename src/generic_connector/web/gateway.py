@@ -164,8 +164,7 @@ class Gateway:
         seconds = perf_counter() - began
         row, code = answer.row, answer.code
         self._metrics.payment(payment.method, code or ("ok" if answer.reply else "silence"), answer.how, seconds)
-        self._log(
-            "payment",
+        self._log.delivery(
             request_id=exchange.request_id,
             instance=caller.instance.unique_name,
             credential=caller.credential,
