@@ -2,6 +2,7 @@
 
 import string
 from datetime import UTC, datetime, timedelta
+from uuid import UUID
 
 import pytest
 from hypothesis import given
@@ -16,6 +17,7 @@ from generic_connector.card import (
     Cvv,
     Expiry,
     Pan,
+    without_pans,
 )
 
 VISA = "4111111111111111"
@@ -153,8 +155,8 @@ BRANDS = [
     ("6200", 16, Brand.UNIONPAY),
     ("6299", 16, Brand.UNIONPAY),
     ("6300", 16, Brand.MAESTRO),
-    ("6439", 16, Brand.MAESTRO),
-    ("6440", 16, Brand.DISCOVER),
+    ("6399", 16, Brand.MAESTRO),
+    ("6400", 16, Brand.DISCOVER),
     ("6599", 16, Brand.DISCOVER),
     ("6600", 16, Brand.MAESTRO),
     ("6999", 16, Brand.MAESTRO),
@@ -395,3 +397,29 @@ def test_an_expiry_survives_the_round_trip(year: int, month: int) -> None:
 
     assert expiry == Expiry.parse(expiry.yyyymm[4:], expiry.yyyymm[:4])
     assert 6 == len(expiry.yyyymm)
+
+
+# --- Ids that others chose -------------------------------------------------------------------------------------------
+
+
+@given(st.uuids(), st.integers(1_600_000_000_000, 2_400_000_000_000))
+def test_an_id_of_the_usual_kinds_is_shown_as_it_is(uuid: UUID, at_ms: int) -> None:
+    """No group of a UUID is a card number, nor is a time in milliseconds: whoever looks for the id must find it."""
+    for id_ in (str(uuid), f"run-{at_ms}", f"{at_ms}-{uuid}"):
+        assert id_ == without_pans(id_)
+
+
+@pytest.mark.parametrize(
+    ("id_", "expected"),
+    [
+        ("68ae3bc7-de8c-4e4d-a173-971027575268", "68ae3bc7-de8c-4e4d-a173-971027575268"),
+        ("4111111111111111", "************1111"),
+        ("order-4242424242424242-a", "order-************4242-a"),
+        ("4111111111111112", "4111111111111112"),
+        ("14111111111111111", "14111111111111111"),
+    ],
+    ids=["digits across groups", "a card", "a card in it", "no card by Luhn", "a card within a number"],
+)
+def test_a_card_number_in_an_id_is_masked(id_: str, expected: str) -> None:
+    """An unbroken number that passes Luhn and has a brand is masked to its last four digits."""
+    assert expected == without_pans(id_)

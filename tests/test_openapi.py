@@ -860,15 +860,27 @@ def _told(check: CheckNode) -> str:
 
 def _retried(recorder: ScenarioRecorder) -> Iterator[tuple[str, int]]:
     """Yield where requests were the one before them, sent again, and with what status. Each must get the same bytes."""
+    order = list(recorder.interactions)
     for id_, node in recorder.cases.items():
         if node.transition is None or node.parent_id not in recorder.interactions:
             continue
         first, again = recorder.interactions[node.parent_id], recorder.interactions[id_]
         if _what(first.request) != _what(again.request) or not first.request.body:
             continue
+        between = order[order.index(node.parent_id) + 1 : order.index(id_)]
+        if any(_id(recorder.interactions[other].request) == _id(first.request) for other in between):
+            continue  # a refusal leaves no row: another payment may have taken the id
         if first.response is not None and again.response is not None and first.response.status_code in {200, 402}:
             assert first.response.content == again.response.content, "a retry was told something else"
             yield node.value.operation.path, first.response.status_code
+
+
+def _id(request: Request) -> object:
+    """The transaction_id of a request, where it has one."""
+    try:
+        return json.loads(request.body or b"{}").get("transaction_id")
+    except (ValueError, AttributeError):
+        return None
 
 
 def _what(request: Request) -> tuple[object, ...]:

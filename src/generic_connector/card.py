@@ -12,6 +12,7 @@ Luhn.
 library, since `\d`, `int` and `stdnum` all read full-width digits.
 """
 
+import re
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -71,7 +72,7 @@ IIN_RANGES = (
     IinRange("34", "34", Brand.AMEX, (15,)),
     IinRange("37", "37", Brand.AMEX, (15,)),
     IinRange("6011", "6011", Brand.DISCOVER, range(16, 20)),
-    IinRange("644", "659", Brand.DISCOVER, range(16, 20)),
+    IinRange("64", "65", Brand.DISCOVER, range(16, 20)),
     IinRange("300", "305", Brand.DINERS, range(14, 20)),
     IinRange("3095", "3095", Brand.DINERS, range(14, 20)),
     IinRange("36", "36", Brand.DINERS, range(14, 20)),
@@ -142,6 +143,24 @@ def _brand(clear: str) -> Brand | None:
         if row.low <= clear[: len(row.low)] <= row.high and len(clear) in row.lengths:
             return row.brand
     return None
+
+
+_UNBROKEN = re.compile(rf"(?<![0-9])[0-9]{{{PAN_DIGITS_MIN + 1},{PAN_DIGITS_MAX}}}(?![0-9])")
+
+
+def without_pans(id_: str) -> str:
+    """Return an id that somebody else chose, with card numbers in it masked.
+
+    For free text there is `scrub`, which would rather mask too much. An id must stay what it is: here only an unbroken
+    number counts that passes Luhn and has a brand's first digits and length, as no group of a UUID can.
+    """
+    return _UNBROKEN.sub(_masked_pan, id_)
+
+
+def _masked_pan(found: "re.Match[str]") -> str:
+    digits = found.group()
+    pan = Pan.parse(digits)
+    return digits if pan is None or pan.brand is None else pan.last4.rjust(len(digits), "*")
 
 
 _CVV_LENGTHS: dict[Brand | None, tuple[int, ...]] = {Brand.AMEX: (4,), None: (3, 4)}

@@ -1,8 +1,9 @@
 """Output: what people and programs get to read, and what never gets out.
 
 Every text passes `plain` on its way: card numbers in it are masked, and what would steer a terminal is taken
-out, since references, reasons and ids were typed by others. Columns are three spaces apart because `scrub`
-sees through two: digits of neighbours must not look like one number, nor be masked as one.
+out, since references, reasons and ids were typed by others. A carrier's id is masked by a narrower rule, so that it can
+be found. Columns are three spaces apart because `scrub` sees through two: digits of neighbours must not look like one
+number, nor be masked as one.
 
 Tables are as wide as their content; one that does not fit the terminal is laid on its side, each row a block,
 so that ids stay whole and can be copied. Times are UTC. JSON goes to stdout as one document.
@@ -16,6 +17,7 @@ from datetime import UTC, datetime
 
 import click
 
+from generic_connector.card import without_pans
 from generic_connector.ledger import Row
 from generic_connector.money import CURRENCIES, Money
 from generic_connector.ports import Vaulted
@@ -25,9 +27,16 @@ GAP = " " * 3
 _STARS = "******"
 
 
+class CarrierId(str):
+    """A transaction_id, which must be shown as it came: people and programs look for it."""
+
+    __slots__ = ()
+
+
 def plain(text: object) -> str:
     """Return a text that may be shown: no card number, one line, nothing that a terminal obeys."""
-    return scrub("".join(char if char.isprintable() else " " for char in str(text)))
+    shown = "".join(char if char.isprintable() else " " for char in str(text))
+    return CarrierId(without_pans(shown)) if isinstance(text, CarrierId) else scrub(shown)
 
 
 def say(text: str = "") -> None:

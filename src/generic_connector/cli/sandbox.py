@@ -4,14 +4,14 @@ A fault beats the caller's `sandbox_*` parameters, which beat the amount. It las
 `--count` sends.
 """
 
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 
 import click
 
 from generic_connector.cli.acts import act, reading_sandbox
 from generic_connector.cli.options import Decorated, example, group_home_option, home_option, json_option
-from generic_connector.cli.output import say, say_json, say_table
+from generic_connector.cli.output import CarrierId, say, say_json, say_table
 from generic_connector.payment import DeclineCode
 from generic_connector.processors.sandbox import DELAY_MS_MAX, FaultKind, StatementLine, statement
 
@@ -29,7 +29,8 @@ def print_statement(home: Path, *, as_json: bool) -> None:
     """Print the bank statement: one line for each captured purchase."""
     names = [field.name for field in fields(StatementLine)]
     with reading_sandbox(home) as connection:
-        lines = [] if connection is None else statement(connection)
+        found = [] if connection is None else statement(connection)
+    lines = [replace(line, transaction_id=CarrierId(line.transaction_id)) for line in found]
     if as_json:
         say_json([{name: getattr(line, name) for name in names} for line in lines])
     else:
