@@ -398,8 +398,8 @@ def test_transaction_show_finds_a_row_by_any_id(shop: Path) -> None:
 
     assert len(found) == 1
     told = json.loads(found.pop())
-    assert [event["event"] for event in told["timeline"]] == ["delivery", "approved", "replayed"]
-    assert told["timeline"][2]["request_id"] == "req_again"
+    assert [event["event"] for event in told["timeline"]] == ["delivery", "approved", "replied", "replayed"]
+    assert told["timeline"][3]["request_id"] == "req_again"
 
 
 def test_transaction_show_says_whether_a_decline_may_be_retried(shop: Path) -> None:

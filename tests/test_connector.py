@@ -32,10 +32,10 @@ from generic_connector.card import Card
 from generic_connector.connector import Answer, How, Limits
 from generic_connector.envelope import TamperedError
 from generic_connector.instance import Mode
-from generic_connector.ledger import State
-from generic_connector.payment import AchDetails, DeclineCode, Declined, Instrument, Method
+from generic_connector.ledger import Row, State
+from generic_connector.payment import AchDetails, DeclineCode, Declined, Instrument, Method, Payment
 from generic_connector.ports import Channel, Purchase, Settlement
-from generic_connector.stores.sqlite import SqliteStore
+from generic_connector.stores.sqlite import SqliteStore, notes_of
 
 TIMEOUT_S, LEASE_S, YOUNG_S = 45, 60, 120
 DUPLICATES = 64
@@ -861,7 +861,9 @@ async def test_a_database_that_a_stranger_has_locked_is_waited_for_once(shop: Sh
     begun: list[str] = []
     with contextlib.closing(sqlite3.connect(shop.home / "ledger.db", isolation_level=None)) as stranger:
         stranger.execute("BEGIN IMMEDIATE")
-        shop.store.journal.connection.set_trace_callback(begun.append)
+        shop.store.journal.connection.set_trace_callback(
+            lambda statement: begun.append(statement) if statement.startswith("BEGIN") else None
+        )
         answers = await asyncio.gather(*(shop.pay(pay_for(f"t{number}")) for number in range(20)))
         stranger.execute("ROLLBACK")
 
@@ -1632,3 +1634,171 @@ async def test_the_cvv_reaches_the_processor_and_nothing_else(shop: Shop, bank: 
         places, (False, True)
     )
     assert cvv not in shop.log.getvalue() + repr(asked) + repr(purchase) + f"{asked}"
+
+
+# --- What meets a tokenize that is being verified --------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        pay_for(method="tokenize", cardnumber=AMEX, cvv="1234"),
+        pay_for(),
+        pay_for(method="tokenize", parameters={"operation": "refund"}),
+    ],
+    ids=["another card", "a charge", "another operation"],
+)
+@story
+async def test_another_payment_under_the_id_of_a_verification_is_refused(
+    shop: Shop, bank: Bank, other: Payment
+) -> None:
+    """A tokenize has no row while its card is verified. It has the id all the same: nothing else is asked or sent."""
+    await shop.boot()
+    bank.gate = asyncio.Event()
+    first = shop.start(pay_for(method="tokenize"))
+    await turns()
+
+    second = await shop.pay(other)
+    again = shop.start(pay_for(method="tokenize"))
+    await turns()
+    bank.gate.set()
+
+    assert (code(second), second.how) == ("transaction_id_reused", How.CONFLICT)
+    assert code(await first) is None
+    assert (await again).reply == (await first).reply
+    assert (len(bank.verified), bank.asked, shop.rows()) == (1, [], 1)
+
+
+@story
+async def test_a_verification_that_failed_leaves_its_id_free(shop: Shop, bank: Bank) -> None:
+    """Where nothing was saved because the store could not, the id is nobody's: a corrected card may have it."""
+    await shop.boot()
+    shop.execute("CREATE TRIGGER trouble BEFORE INSERT ON ledger BEGIN SELECT RAISE(ABORT, 'disk full'); END")
+    assert code(await shop.pay(pay_for(method="tokenize"))) == "store_unavailable"
+    shop.execute("DROP TRIGGER trouble")
+
+    answer = await shop.pay(pay_for(method="tokenize", cardnumber=AMEX, cvv="1234"))
+
+    assert (code(answer), len(bank.verified)) == (None, 2)
+
+
+# --- What history tells ----------------------------------------------------------------------------------------------
+
+
+def history(shop: Shop, row: Row) -> list[tuple[str, str]]:
+    """Event and request id of each of a row's notes."""
+    return [(note.event, note.request_id) for note in notes_of(shop.store.journal.connection, row.id)]
+
+
+@story
+async def test_a_history_has_deliveries_that_wait_and_that_leave(shop: Shop, bank: Bank) -> None:
+    """Twilio's ordinary slow charge: the first two callers give up, the third is there when the answer comes."""
+    await shop.boot()
+    bank.gate = asyncio.Event()
+    callers = []
+    for _attempt in range(3):
+        callers.append(shop.start(pay_for()))
+        await asyncio.sleep(10)
+    row = await shop.row()
+    assert [("sent", "req_1"), ("waiting", "req_2"), ("waiting", "req_3")] == history(shop, row)
+
+    for caller in callers[:2]:
+        caller.cancel()
+    await turns()
+    bank.gate.set()
+    await callers[2]
+    await turns()
+
+    assert [("left", "req_1"), ("left", "req_2"), ("waited", "req_3")] == history(shop, row)[3:]
+    assert "unheard" not in shop.events()
+
+
+@story
+async def test_an_answer_that_nobody_waited_for_is_logged(shop: Shop, bank: Bank) -> None:
+    """When all callers have left, the outcome is told once, with its charge: no delivery's own event tells it."""
+    await shop.boot()
+    bank.gate = asyncio.Event()
+    callers = [shop.start(pay_for()) for _ in range(2)]
+    await turns()
+    for caller in callers:
+        caller.cancel()
+    await turns()
+
+    bank.gate.set()
+    await turns()
+
+    assert shop.events().count("unheard") == 1
+    assert (await shop.row()).id in shop.log.getvalue()
+
+
+@story
+async def test_a_quick_send_costs_no_note(shop: Shop) -> None:
+    """Where the bank answers at once, the row tells when it was sent."""
+    await shop.boot()
+
+    await shop.pay(pay_for())
+    await asyncio.sleep(60)
+
+    row = await shop.row()
+    assert ([], True) == (history(shop, row), row.sent_at_ms is not None)
+
+
+@story
+async def test_a_history_keeps_that_the_outcome_was_unknown(clock: WallClock, shop_at: ShopAt) -> None:
+    """Once a doubt is settled the row forgets it. The history still says that `outcome_unknown` was heard, and when."""
+    bank = Bank(clock, honours_keys=False)
+    shop = shop_at(bank)
+    await shop.boot()
+    bank.will(Play.LOSE_AFTER)
+    bank.look = Look.UNKNOWN
+    assert code(await shop.pay(pay_for())) == "outcome_unknown"
+    bank.heal()
+
+    await asyncio.sleep(YOUNG_S)
+    await shop.connector.reconcile()
+    await turns()
+
+    row = await shop.row()
+    told = [event for event, _request_id in history(shop, row)]
+    assert (State.APPROVED, ["in_doubt", "reconciled"]) == (row.state, told)
+
+
+@story
+async def test_a_second_send_is_told_with_the_delivery_that_brought_it(shop: Shop, bank: Bank) -> None:
+    """After a crash the retry brings the card again: the second send is its, not the first delivery's."""
+    await shop.boot()
+    bank.will(Play.HANG_BEFORE)
+    shop.start(pay_for())
+    await turns()
+    await shop.crash()
+    await shop.boot()
+
+    answer = await shop.pay(pay_for())
+    await turns()
+
+    assert (code(answer), answer.how, len(bank.asked)) == (None, How.TAKEN_OVER, 2)
+    assert {("taken_over", "req_2"), ("sent_again", "req_2")} <= set(history(shop, await shop.row()))
+
+
+# --- A store that cannot be written ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("method", ["charge", "tokenize"])
+@story
+async def test_what_is_there_is_answered_while_nothing_can_be_written(shop: Shop, bank: Bank, method: str) -> None:
+    """The claim fails, and the row can be read: a retry hears the truth, another payment that the id is taken."""
+    await shop.boot()
+    first = await shop.pay(pay_for(method=method))
+    shop.execute("PRAGMA busy_timeout = 20")
+    with contextlib.closing(sqlite3.connect(shop.home / "ledger.db", isolation_level=None)) as stranger:
+        stranger.execute("BEGIN IMMEDIATE")
+        again = await shop.pay(pay_for(method=method))
+        other = await shop.pay(pay_for(method=method, cardnumber=AMEX, cvv="1234"))
+        new = await shop.pay(pay_for("t2", method=method))
+        is_usable = await shop.store.is_usable()
+        stranger.execute("ROLLBACK")
+
+    assert (first.reply, How.REPLAYED) == (again.reply, again.how)
+    assert [code(other), code(new)] == ["transaction_id_reused", "store_unavailable"]
+    assert (is_usable, await shop.store.is_usable()) == (False, True)
+    assert len(bank.asked) == (method == "charge")

@@ -459,7 +459,9 @@ def logged() -> dict[str, set[str]]:
     for path in SOURCE.rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text())):
             name = getattr(node.func, "id", getattr(node.func, "attr", "")) if isinstance(node, ast.Call) else ""
-            if isinstance(node, ast.Call) and name in {"log", "_log"} and node.args:
+            if isinstance(node, ast.Call) and name == "delivery":  # the one event with a method of its own
+                events.setdefault("payment", set()).update(str(keyword.arg) for keyword in node.keywords)
+            elif isinstance(node, ast.Call) and name in {"log", "_log"} and node.args:
                 (event,) = [each.value for each in node.args if isinstance(each, ast.Constant)] or [None]
                 if isinstance(event, str):
                     events.setdefault(event, set()).update(str(keyword.arg) for keyword in node.keywords)

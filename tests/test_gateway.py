@@ -1,8 +1,10 @@
 """The gateway over a real TLS socket: every clause of the contract that is about HTTP, limits and time."""
 
 import asyncio
+import contextlib
 import json
 import re
+import sqlite3
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
@@ -671,7 +673,10 @@ def test_a_caller_who_leaves_cancels_nothing(held: tuple[Served, Held]) -> None:
         until(lambda: processor.asked)
     until(lambda: events(served, event="caller_left"))
     served.call(processor.let_go.set)
-    until(lambda: processor.captured)
+    until(lambda: events(served, event="unheard"))
+    left, unheard = events(served, event="caller_left")[-1], events(served, event="unheard")[-1]
+    assert [body["transaction_id"]] * 2 == [left["transaction_id"], unheard["transaction_id"]]
+    assert ("approved", "Default") == (unheard["state"], left["instance"])
 
     retry = ask(served, body)
 
@@ -738,6 +743,26 @@ def test_a_key_that_has_made_all_its_seals_is_not_ready(tmp_path: Path) -> None:
     assert (503, "store_unavailable") == refused_as(kept, BOTH_IDS)
     assert paid.json()["error_code"] is None
     assert (503, "not_ready", "unusable") == (ready.status_code, ready.json()["status"], ready.json()["keys"])
+
+
+def test_readyz_says_that_nothing_can_be_written(tmp_path: Path) -> None:
+    """After a claim that failed it is a 503 until the file can be written again; until then retries hear the truth."""
+    with serve_gateway(tmp_path) as served:
+        served.add("Default")
+        body = charge()
+        paid = ask(served, body)
+        served.parts.store.journal.connection.execute("PRAGMA busy_timeout = 20")
+        with contextlib.closing(sqlite3.connect(served.parts.home / "ledger.db", isolation_level=None)) as stranger:
+            stranger.execute("BEGIN IMMEDIATE")
+            new, again = ask(served, charge()), ask(served, body)
+            locked = send(served, "/readyz", method="GET", instance=None)
+            stranger.execute("ROLLBACK")
+        well = send(served, "/readyz", method="GET", instance=None)
+
+    assert (503, "store_unavailable") == refused_as(new, BOTH_IDS)
+    assert paid.content == again.content
+    assert (503, "unusable") == (locked.status_code, locked.json()["store"])
+    assert 200 == well.status_code
 
 
 def test_while_it_drains_the_gateway_refuses_what_is_new_and_tells_what_was(tmp_path: Path) -> None:

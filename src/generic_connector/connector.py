@@ -87,6 +87,7 @@ Told = TypeVar("Told")
 LEFT_TO_THE_RETRY_MS = 120_000
 """Recovery leaves younger rows alone: Twilio's retry, which brings the card, can do more."""
 
+_NOTED_AFTER_S = 0.25
 _ON_ITS_WAY = "not found, but it may be on its way"
 
 
@@ -150,11 +151,14 @@ class _Work:
     What `asyncio.shield` is for, with one callback for all who wait.
     """
 
-    __slots__ = ("_name", "_waiting", "_works", "task")
+    __slots__ = ("_name", "_unheard", "_waiting", "_works", "row", "task")
 
-    def __init__(self, works: "dict[_Name, _Work]", name: _Name) -> None:
+    def __init__(self, works: "dict[_Name, _Work]", name: _Name, unheard: Callable[[Answer], None]) -> None:
+        self.row: Row | None = None
+        """The row, once it is claimed."""
         self._works = works
         self._name = name
+        self._unheard = unheard
         self._waiting: list[asyncio.Future[Answer]] = []
         works[name] = self
 
@@ -173,15 +177,16 @@ class _Work:
     def _done(self, task: asyncio.Task[Answer]) -> None:
         del self._works[self._name]
         error = None if task.cancelled() else task.exception()
-        for future in self._waiting:
+        still_there = [future for future in self._waiting if not future.done()]
+        for future in still_there:
             if task.cancelled():
                 future.cancel()
-            elif future.done():  # its delivery has left
-                continue
             elif error is not None:
                 future.set_exception(error)
             else:
                 future.set_result(task.result())
+        if not still_there and not task.cancelled() and error is None:
+            self._unheard(task.result())
 
 
 class Connector:
@@ -216,6 +221,7 @@ class Connector:
         self._lease_ms = int((limits.processor_timeout_s + limits.lease_s) * 1000)
         self._booted_at_ms = clock()
         self._work: dict[_Name, _Work] = {}
+        self._verifying: dict[tuple[int, str], bytes] = {}
         self._saving = 0
         self._rates: dict[int, Bucket] = {}
         self._draining = False
@@ -229,10 +235,9 @@ class Connector:
         name = (caller.instance.id, payment.transaction_id, digest)
         work = self._work.get(name)
         if work is not None:
-            arrived_ms = self._clock()
-            answer = await work.answer()
-            self._note(answer.row, How.WAITED, arrived_ms, request_id)
-            return answer._replace(how=How.WAITED)
+            return await self._wait(work, request_id)
+        if self._verifying and self._verifying.get(name[:2], digest) != digest:
+            return self._conflict(None, payment, caller.instance)
         purchase = self._purchase(payment, caller.instance)
         refusal = self._refusal(caller, payment, purchase)
         delivery = _Delivery(caller, payment, purchase, digest, key.id, refusal, request_id)
@@ -241,8 +246,31 @@ class Connector:
             if told is not None:
                 return await self._save_at_once(delivery, payment, told)
         # Nobody joins a refused one: the next delivery may come with a credential that permits more.
-        work = _Work(self._work, name if refusal is None else (*name, request_id))
-        return await work.begun(self._answer(delivery))
+        work = _Work(self._work, name if refusal is None else (*name, request_id), self._unheard)
+        try:
+            return await work.begun(self._answer(delivery))
+        except asyncio.CancelledError:
+            self._note(work.row, "left", self._clock(), request_id)
+            raise
+
+    async def _wait(self, work: _Work, request_id: str) -> Answer:
+        """Wait for work that another delivery of the same payment has begun."""
+        self._note(work.row, "waiting", self._clock(), request_id)
+        try:
+            answer = await work.answer()
+        except asyncio.CancelledError:
+            self._note(work.row, "left", self._clock(), request_id)
+            raise
+        self._note(answer.row, How.WAITED, self._clock(), request_id)
+        return answer._replace(how=How.WAITED)
+
+    def _unheard(self, answer: Answer) -> None:
+        """Log an answer that nobody waited for any more: the deliveries have left, and theirs tell nothing."""
+        row = answer.row
+        if row is not None:
+            self._log(
+                "unheard", charge_id=row.id, transaction_id=row.transaction_id, state=row.state.value, code=answer.code
+            )
 
     async def _answer(self, delivery: _Delivery) -> Answer:
         try:
@@ -253,11 +281,19 @@ class Connector:
             row = await self._store.find(delivery.caller.instance.id, delivery.payment.transaction_id)
             return delivery.refusal if row is None else await self._found(row, delivery)
         except (StoreUnavailableError, KeyExhaustedError) as error:
-            return self._unavailable(error, delivery)
+            return await self._unavailable(error, delivery)
 
-    def _unavailable(self, error: Exception, delivery: _Delivery) -> Answer:
+    async def _unavailable(self, error: Exception, delivery: _Delivery) -> Answer:
+        """The claim failed, so this delivery sent nothing. Where a row is there and can be read, it still answers."""
         self._log("store_unavailable", error=type(error).__name__, request_id=delivery.request_id)
-        return self._refused(ErrorCode.STORE_UNAVAILABLE, None, delivery.caller.instance)
+        try:
+            row = await self._store.find(delivery.instance.id, delivery.payment.transaction_id)
+        except StoreUnavailableError:
+            row = None
+        if row is not None:
+            self._give_rate_back(delivery.instance)
+            return await self._found(row, delivery)
+        return self._refused(ErrorCode.STORE_UNAVAILABLE, None, delivery.instance)
 
     # --- What is asked of new payments only --------------------------------------------------------------------------
 
@@ -327,12 +363,13 @@ class Connector:
                 if duplicate is not None:
                     row = row._replace(possible_duplicate_of=duplicate)
                     self._log("possible_duplicate", charge_id=row.id, in_doubt=duplicate)
+                self._claimed(row, delivery)
                 return await self._settle_somehow(row, delivery, is_first=True)
 
     async def _settle_somehow(self, row: Row, delivery: _Delivery, *, is_first: bool) -> Answer:
         """Send (or look up and send) and record. Whatever is raised after a claim ends in a look-up or in silence."""
         how = How.FIRST if is_first else How.TAKEN_OVER
-        processor = self._processors[row.processor]
+        processor, request_id = self._processors[row.processor], delivery.request_id
         purchase = delivery.purchase
         if row.idempotency_key != purchase.idempotency_key:  # made by another derivation: what was sent once stays
             purchase = replace(purchase, idempotency_key=row.idempotency_key)
@@ -343,11 +380,15 @@ class Connector:
                 if not await self._still_ours(row):
                     return await self._found_again(delivery)
                 sent_at_ms = self._clock()
-                result = await self._send(processor, purchase, row, self._limits.processor_timeout_s)
+                noted = self._note_late(row, "sent", sent_at_ms, request_id)
+                try:
+                    result = await self._send(processor, purchase, row, self._limits.processor_timeout_s)
+                finally:
+                    noted.cancel()
                 if isinstance(result, Unknown):
-                    result = await self._after_unknown(processor, purchase, row)
+                    result = await self._after_unknown(processor, purchase, row, request_id)
             else:
-                result = await self._after_unknown(processor, purchase, row)
+                result = await self._after_unknown(processor, purchase, row, request_id)
             return await self._record(row, result, delivery.instance, how, sent_at_ms=sent_at_ms)
         except Exception as error:  # noqa: BLE001 - after a claim nothing may become an error reply
             self._log(
@@ -405,7 +446,9 @@ class Connector:
         is_final = asked_at_ms >= last_send_ms + processor.traits.conclusive_after_s * 1000
         return found if is_final or not isinstance(found, NotFound) else Unknown(_ON_ITS_WAY)
 
-    async def _after_unknown(self, processor: Processor, purchase: Purchase, row: Row) -> PurchaseResult:
+    async def _after_unknown(
+        self, processor: Processor, purchase: Purchase, row: Row, request_id: str
+    ) -> PurchaseResult:
         """Look up; send again under the same key where that is safe; look up once more. Unknown means in doubt."""
         found = await self._look_up(processor, row)
         may_send_again = isinstance(found, NotFound) or not processor.traits.looks_up
@@ -414,7 +457,7 @@ class Connector:
         left_s = (row.lease_until_ms - self._clock()) / 1000 - self._limits.look_up_timeout_s
         if left_s <= 0 or not await self._still_ours(row):
             return Unknown("no time is left to send again")
-        self._note(row, "sent_again", self._clock(), row.request_id)
+        self._note(row, "sent_again", self._clock(), request_id)
         result = await self._send(processor, purchase, row, left_s)
         if isinstance(result, (Approved, Declined)):  # nothing else tells anything about the first send
             return result
@@ -449,6 +492,8 @@ class Connector:
             self._log("fence_lost", charge_id=row.id)
             again = await self._row_again(row)
             return _replay(again) if again.state.is_terminal else Answer(None, how, row)
+        if event is Event.DOUBT:  # the row forgets it once it is settled
+            self._note(row, State.IN_DOUBT, settlement.recorded_at_ms, row.request_id)
         return Answer(reply, how, row._replace(state=advance(row.state, event)), code)
 
     def _outcome(
@@ -493,7 +538,7 @@ class Connector:
         try:
             return await self._save(delivery, tokenize, self._row(delivery, "tok"), _scrubbed(told))
         except (StoreUnavailableError, KeyExhaustedError) as error:
-            return self._unavailable(error, delivery)
+            return await self._unavailable(error, delivery)
         finally:
             self._saving -= 1
 
@@ -503,7 +548,13 @@ class Connector:
             self._give_rate_back(delivery.instance)
             return await self._found(existing, delivery)
         row = self._row(delivery, "tok")
-        return await self._save(delivery, tokenize, row, await self._verify(delivery, row))
+        # Nothing is claimed before it is good, so what comes meanwhile under the same id finds no row to differ from.
+        name = (row.instance_id, row.transaction_id)
+        self._verifying[name] = row.digest
+        try:
+            return await self._save(delivery, tokenize, row, await self._verify(delivery, row))
+        finally:
+            del self._verifying[name]
 
     async def _save(
         self, delivery: _Delivery, tokenize: Tokenize, row: Row, result: Approved | Declined | Unavailable
@@ -577,9 +628,7 @@ class Connector:
             match judge(row, digest=self._digest_like(row, delivery), now_ms=now_ms):
                 case Standing.CONFLICT:
                     self._note(row, How.CONFLICT, now_ms, delivery.request_id)
-                    code = ErrorCode.TRANSACTION_ID_REUSED
-                    reply = render_failure(code, delivery.payment.method, delivery.instance.dialect)
-                    return Answer(reply, How.CONFLICT, row, code)
+                    return self._conflict(row, delivery.payment, delivery.instance)
                 case Standing.REPLAY:
                     self._note(row, How.REPLAYED, now_ms, delivery.request_id)
                     return _replay(row)
@@ -594,6 +643,10 @@ class Connector:
                 case Standing.WAIT:
                     await asyncio.sleep(self._limits.poll_s)
             row = await self._row_again(row)
+
+    def _conflict(self, row: Row | None, payment: Payment, instance: Instance) -> Answer:
+        code = ErrorCode.TRANSACTION_ID_REUSED
+        return Answer(render_failure(code, payment.method, instance.dialect), How.CONFLICT, row, code)
 
     async def _found_again(self, delivery: _Delivery) -> Answer:
         row = await self._store.find(delivery.instance.id, delivery.payment.transaction_id)
@@ -667,6 +720,7 @@ class Connector:
                 return row.state
         answer = await self._record(row, result, self._instances[row.instance_id], How.LOOKED_UP)
         state = row.state if answer.row is None else answer.row.state
+        self._note(row, "reconciled", self._clock(), row.request_id)
         self._log("settled", charge_id=row.id, state=state, by="reconcile")
         return state
 
@@ -706,6 +760,16 @@ class Connector:
         bucket = self._rates.get(instance.id)
         if bucket is not None:
             bucket.give_back()
+
+    def _claimed(self, row: Row, delivery: _Delivery) -> None:
+        """Tell those who wait which row it is."""
+        work = self._work.get((row.instance_id, row.transaction_id, delivery.digest))
+        if work is not None:
+            work.row = row
+
+    def _note_late(self, row: Row, event: str, at_ms: int, request_id: str) -> asyncio.TimerHandle:
+        """Note what happens now, unless it is over soon: then the record tells it, and saves a write."""
+        return asyncio.get_running_loop().call_later(_NOTED_AFTER_S, self._note, row, event, at_ms, request_id)
 
     def _note(self, row: Row | None, event: str, at_ms: int, request_id: str) -> None:
         if row is not None:

@@ -74,6 +74,7 @@ class Journal:
         self._queue: dict[Batch[Any, Any], list[tuple[Any, asyncio.Future[Any] | None]]] = {}
         self._queued = 0
         self._turns = 0
+        self._has_failed = False
         path.touch(mode=0o600, exist_ok=True)
         self.connection = sqlite3.connect(
             path,
@@ -152,7 +153,9 @@ class Journal:
                         entries, batch(self.connection, [item for item, _future in entries]), strict=True
                     )
                 ]
+            self._has_failed = False
         except Exception as error:  # noqa: BLE001 - whatever it was, somebody waits for it
+            self._has_failed = True
             if getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_BUSY:
                 for future in (future for entries in queue.values() for _item, future in entries):
                     if future is not None and not future.done():
@@ -176,6 +179,22 @@ class Journal:
                 else:
                     if future is not None and not future.done():
                         future.set_result(result)
+
+    def can_write(self) -> bool:
+        """Whether commits go through. After one that did not, whether the file can be written now."""
+        if not self._has_failed:
+            return True
+        (patience_ms,) = self.connection.execute("PRAGMA busy_timeout").fetchone()
+        try:
+            self.connection.execute("PRAGMA busy_timeout = 0")
+            self.connection.execute("BEGIN IMMEDIATE")
+            self.connection.execute("ROLLBACK")
+        except sqlite3.Error:
+            return False
+        finally:
+            self.connection.execute(f"PRAGMA busy_timeout = {int(patience_ms)}")
+        self._has_failed = False
+        return True
 
     # --- Work at once ---
 

@@ -244,6 +244,10 @@ class StoreUnavailableError(Exception):
 class Store(Protocol):
     """The ledger and the vault. What returns has been committed and survives the machine's next breath."""
 
+    async def is_usable(self) -> bool:
+        """Whether it can be read and written. For `GET /readyz`."""
+        ...
+
     async def find(self, instance_id: int, transaction_id: str) -> Row | None:
         """Return the row of a transaction. Raises `StoreUnavailableError`."""
         ...

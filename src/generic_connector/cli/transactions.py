@@ -15,15 +15,20 @@ import click
 from generic_connector.administration import RefusedError
 from generic_connector.cli.acts import reading
 from generic_connector.cli.options import example, group_home_option, home_option, json_option
-from generic_connector.cli.output import GAP, amount, masked, moment, say, say_facts, say_json, words
+from generic_connector.cli.output import GAP, CarrierId, amount, masked, moment, say, say_facts, say_json, words
 from generic_connector.contract.errors import ERRORS
 from generic_connector.ledger import Row, State
 from generic_connector.ports import Note
-from generic_connector.stores.sqlite import SqliteReader, find_any, notes_of
+from generic_connector.stores.sqlite import NOTES_PER_ROW_MAX, SqliteReader, find_any, notes_of
 
 _NOTED = {
     "replayed": "delivery, answered with the stored reply",
+    "waiting": "delivery, waits for the work at hand",
     "waited": "delivery, waited for the work at hand and got its reply",
+    "left": "the caller of this delivery left before there was a reply; the work goes on",
+    "sent": "sent to the processor",
+    "in_doubt": "in doubt: whoever waited was answered outcome_unknown",
+    "reconciled": "looked up by the server itself",
     "conflict": "delivery of another payment under this id: refused as transaction_id_reused, nothing sent",
     "taken_over": "delivery, took over from a server that died: looked up first",
     "looked_up": "delivery while in doubt: looked up at the processor",
@@ -63,11 +68,16 @@ def _only(rows: Sequence[Row]) -> Row:
     if not rows:
         raise RefusedError(
             "nothing has this id: try the transaction_id, the charge or token id of a reply, or its X-Request-Id; "
-            "check --home; and mind that `vault purge` deletes what is older than 13 months"
+            "check --home; and mind that a request that was refused leaves no row, only a line in the log, "
+            "and that `vault purge` deletes what is older than 13 months"
         )
     if len(rows) > 1:
         raise RefusedError(f"{len(rows)} transactions have this id: give one of {words(row.id for row in rows)}")
     return rows[0]
+
+
+_HAS_TOKEN = {State.APPROVED, State.SAVED}
+"""Where a token that the row names is there. It is pending before, and deleted with a decline."""
 
 
 def _told(row: Row, instance: str | None) -> dict[str, object]:
@@ -75,7 +85,7 @@ def _told(row: Row, instance: str | None) -> dict[str, object]:
     entry = next((entry for code, entry in ERRORS.items() if code == row.error_code), None)
     return {
         "id": row.id,
-        "transaction_id": row.transaction_id,
+        "transaction_id": CarrierId(row.transaction_id),
         "instance": instance,
         "method": row.method.value,
         "state": row.state.value,
@@ -85,7 +95,7 @@ def _told(row: Row, instance: str | None) -> dict[str, object]:
         "currency": row.currency,
         "kind": row.kind,
         "number": masked(row),
-        "token_id": row.token_id,
+        "token_id": row.token_id if row.state in _HAS_TOKEN else None,
         "reference": row.reference,
         "confirmation_number": row.confirmation_number,
         "authorization_code": row.authorization_code,
@@ -119,21 +129,33 @@ class _Event:
 
 def _timeline(row: Row, notes: Sequence[Note]) -> list[_Event]:
     """Everything that is known to have happened, in the order of time."""
+    noted = {note.event for note in notes}
     events = [_Event(row.claimed_at_ms, "delivery", "first delivery, claimed", row.request_id)]
-    if row.sent_at_ms is not None:
-        events.append(_Event(row.sent_at_ms, "sent", f"sent to {row.processor}"))
+    if row.sent_at_ms is not None and "sent" not in noted:
+        events.append(_Event(row.sent_at_ms, "sent", _NOTED["sent"], row.request_id))
     events += [_Event(note.at_ms, note.event, _NOTED.get(note.event, note.event), note.request_id) for note in notes]
-    if row.recorded_at_ms is not None:
+    if row.recorded_at_ms is not None and row.state is not State.IN_DOUBT:
         events.append(_Event(row.recorded_at_ms, row.state.value, _recorded(row)))
-    return sorted(events, key=lambda event: (event.at_ms, event.name in {"replayed", "conflict"}))
+        has_left = any(note.event == "left" and note.request_id == row.request_id for note in notes)
+        if not (has_left or row.settled_by or noted & _LATER):
+            text = f"first delivery, replied {row.reply_status}"
+            events.append(_Event(row.recorded_at_ms, "replied", text, row.request_id))
+    if sum(note.event in _OF_DELIVERIES for note in notes) >= NOTES_PER_ROW_MAX:
+        events.append(_Event(notes[-1].at_ms, "cut", "there may have been more deliveries: so many are not kept"))
+    return sorted(events, key=lambda event: (event.at_ms, event.name in _AFTERWARDS))
+
+
+_LATER = {"in_doubt", "taken_over", "reconciled"}
+"""What tells that the first delivery was not there any more when the outcome was recorded."""
+_OF_DELIVERIES = {"replayed", "conflict", "waiting", "waited", "left", "looked_up"}
+_AFTERWARDS = {"waited", "replied", "replayed", "conflict", "cut"}
+"""What comes after the rest of its millisecond."""
 
 
 def _recorded(row: Row) -> str:
     by = "" if row.settled_by is None else f", settled by {row.settled_by}"
     code = "" if row.error_code is None else f" ({row.error_code})"
-    if row.reply_status is None:
-        return f"recorded: {row.state.value}{code}; deliveries are answered outcome_unknown until it is settled"
-    return f"recorded: {row.state.value}{code}{by}; replied {row.reply_status}"
+    return f"recorded: {row.state.value}{code}{by}; every delivery is answered {row.reply_status} from now on"
 
 
 def _say(told: Mapping[str, object], events: Sequence[_Event]) -> None:

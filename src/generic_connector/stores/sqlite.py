@@ -33,7 +33,9 @@ from generic_connector.ports import (
 )
 
 NOTES_PER_ROW_MAX = 64
-"""A history longer than this is an attack or a loop, and tells nothing more."""
+"""A history of deliveries longer than this is an attack or a loop, and tells nothing more. What the connector itself
+does, such as to send again, is noted all the same."""
+_OF_DELIVERIES = "('replayed', 'conflict', 'waiting', 'waited', 'left', 'looked_up')"
 
 
 def migrations() -> Sequence[str]:
@@ -257,11 +259,17 @@ def _record_one(connection: sqlite3.Connection, settlement: Settlement) -> bool:
     return done.rowcount == 1
 
 
-_NOTE = f"INSERT INTO note SELECT ?, ?, ?, ? WHERE (SELECT count(*) FROM note WHERE row_id = ?) < {NOTES_PER_ROW_MAX}"  # noqa: S608 - a number
+_NOTE = (
+    "INSERT INTO note SELECT :row_id, :at_ms, :event, :request_id"  # noqa: S608 - words and a number of ours
+    f" WHERE :event NOT IN {_OF_DELIVERIES}"
+    f" OR (SELECT count(*) FROM note WHERE row_id = :row_id AND event IN {_OF_DELIVERIES}) < {NOTES_PER_ROW_MAX}"
+)
 
 
 def _note(connection: sqlite3.Connection, notes: Sequence[Note]) -> Sequence[None]:
-    connection.executemany(_NOTE, [(n.row_id, n.at_ms, n.event, n.request_id, n.row_id) for n in notes])
+    connection.executemany(
+        _NOTE, [{"row_id": n.row_id, "at_ms": n.at_ms, "event": n.event, "request_id": n.request_id} for n in notes]
+    )
     return [None] * len(notes)
 
 
@@ -537,6 +545,14 @@ class SqliteStore(SqliteReader):
         except sqlite3.Error as error:
             raise StoreUnavailableError(type(error).__name__) from error
         return None if line is None else row_of(line)
+
+    async def is_usable(self) -> bool:
+        """Whether it can be read, and written."""
+        try:
+            self._connection.execute(_IS_THERE, (0, "")).fetchone()
+        except sqlite3.Error:
+            return False
+        return self.journal.can_write()
 
     async def claim(self, row: Row, vaulted: Vaulted | None) -> Claimed | Existing:
         """Insert a row, with its token where it has one, unless the transaction has a row already."""

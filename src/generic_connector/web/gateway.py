@@ -149,9 +149,15 @@ class Gateway:
         try:
             answer = await self._connector.pay(caller, asked, exchange.request_id)
         except asyncio.CancelledError:
-            if exchange.has_left:
-                raise HungUpError from None
-            raise
+            if not exchange.has_left:
+                raise
+            self._log(
+                "caller_left",
+                request_id=exchange.request_id,
+                instance=instance.unique_name,
+                transaction_id=asked.transaction_id,
+            )
+            return
         finally:
             self._vigil.end(exchange)
         if answer.reply is not None:

@@ -22,7 +22,7 @@ from generic_connector.contract.errors import ErrorCode
 from generic_connector.contract.reply import render_failure
 from generic_connector.identifier import Randomness, new_id
 from generic_connector.keyring import Keyring
-from generic_connector.ports import Clock, Log, Processor, Store, StoreUnavailableError
+from generic_connector.ports import Clock, Log, Processor, Store
 
 _REACHABLE_TIMEOUT_S = 2.0
 _CODES = {404: ErrorCode.NOT_FOUND, 405: ErrorCode.METHOD_NOT_ALLOWED}
@@ -60,7 +60,7 @@ def make_pages(
         return logged(JSONResponse({"status": "alive"}))
 
     async def readyz(_request: Request) -> Response:
-        is_store_usable = await _is_usable(store)
+        is_store_usable = await store.is_usable()
         is_ready = is_store_usable and keyring.is_usable and not connector.is_draining
         status = "draining" if connector.is_draining else "ready" if is_ready else "not_ready"
         reached = await asyncio.gather(*(_reach(processor) for processor in processors.values()))
@@ -93,14 +93,6 @@ def make_pages(
     )
     app.router.redirect_slashes = False  # a redirect is no reply of the contract
     return app
-
-
-async def _is_usable(store: Store) -> bool:
-    try:
-        await store.find(0, "")
-    except (StoreUnavailableError, OSError):
-        return False
-    return True
 
 
 async def _reach(processor: Processor) -> str:
