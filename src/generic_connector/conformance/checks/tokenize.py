@@ -2,10 +2,11 @@
 
 from typing import Final
 
+from generic_connector.conformance.bodies import ABSENT
 from generic_connector.conformance.check import Ask, Level, Need, Register, Unmet
 from generic_connector.conformance.checks.charge import BRAND_FIXES, BRANDS, TITLES, card_of, level_of, source_of
 from generic_connector.conformance.footing import taken
-from generic_connector.conformance.probe import ABSENT, Probe
+from generic_connector.conformance.probe import Probe
 
 register = Register("tokenize")
 
