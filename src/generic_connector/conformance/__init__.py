@@ -11,7 +11,7 @@ literal JSON, and imports no more than a few plain values.
     bodies      the payments that are asked for, as the caller that is played writes them
     request     a body and what surrounds it, as bytes
     attempt     one request on its way: its time, its reply, its record
-    probe       how a check asks, over `wire` (HTTP and raw bytes) or `in_process` (ASGI)
+    probe       how a check asks, over a `line` (HTTP and raw bytes) or `in_process` (ASGI)
     restart     how the endpoint is restarted, and waited for
     mask        what of it may be shown
     profile     what the kit is told about an endpoint: what declines, what is slow, how to restart

@@ -22,8 +22,8 @@ from typing import Any, Final, TypeVar
 
 from generic_connector.conformance.bodies import ID_KEYS
 from generic_connector.conformance.check import Exchange, NotAskable
+from generic_connector.conformance.line import Came, HandshakeError, LineError, UntrustedError
 from generic_connector.conformance.visit import Visit
-from generic_connector.conformance.wire import Came, HandshakeError, LineError, UntrustedError
 
 _EXCHANGES_MAX: Final = 100
 _BRIEF: Final = 300

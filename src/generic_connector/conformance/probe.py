@@ -23,6 +23,7 @@ from typing import Final
 from generic_connector.conformance.attempt import Attempt, Record, Reply
 from generic_connector.conformance.bodies import CARD, Bodies
 from generic_connector.conformance.check import Exchange, Need, NotAskable
+from generic_connector.conformance.line import Came, HandshakeError, Line, LineError
 from generic_connector.conformance.profile import Changes, Profile
 from generic_connector.conformance.request import (
     Body,
@@ -38,7 +39,6 @@ from generic_connector.conformance.request import (
 )
 from generic_connector.conformance.restart import restarted
 from generic_connector.conformance.visit import DEFAULT, Credentials, Visit
-from generic_connector.conformance.wire import Came, HandshakeError, Line, LineError
 from generic_connector.secret import Secret
 
 TIMEOUT_S: Final = 10.0

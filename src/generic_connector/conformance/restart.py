@@ -22,9 +22,9 @@ from typing import Final
 
 from generic_connector.conformance.attempt import Attempt
 from generic_connector.conformance.check import NotAskable
+from generic_connector.conformance.line import Line, LineError
 from generic_connector.conformance.request import How, written
 from generic_connector.conformance.visit import Visit
-from generic_connector.conformance.wire import Line, LineError
 
 _COMMAND_S: Final = 120.0
 _POLL_S: Final = 0.2

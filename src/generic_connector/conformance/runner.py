@@ -34,10 +34,10 @@ from generic_connector.conformance.check import (
     Verdict,
 )
 from generic_connector.conformance.in_process import App
+from generic_connector.conformance.line import LineError
 from generic_connector.conformance.probe import TIMEOUT_S, Probe
 from generic_connector.conformance.profile import Profile
 from generic_connector.conformance.visit import Visit
-from generic_connector.conformance.wire import LineError
 from generic_connector.secret import Secret
 
 AT_ONCE: Final = 16
