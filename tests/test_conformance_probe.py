@@ -18,12 +18,16 @@ import pytest
 import trustme
 
 from canaries import Canary, Evidence, find, forms
+from generic_connector.conformance.attempt import Reply
+from generic_connector.conformance.bodies import ABSENT
 from generic_connector.conformance.check import Level, NotAskable, Register
 from generic_connector.conformance.in_process import App, Message
 from generic_connector.conformance.mask import Mask
-from generic_connector.conformance.probe import ABSENT, END, OTHER, Body, Probe, Reply, Visit
+from generic_connector.conformance.probe import Probe
 from generic_connector.conformance.profile import Numbers, Profile, ProfileError, Restart
+from generic_connector.conformance.request import END, Body
 from generic_connector.conformance.runner import Target, all_checks, conform_sync
+from generic_connector.conformance.visit import OTHER, Visit
 from generic_connector.secret import Secret
 from stubborn import SILENT, Manner, answers, echoes, hangs, stubborn
 from toy_endpoint import DEFAULT, ToyEndpoint

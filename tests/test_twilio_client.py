@@ -27,14 +27,14 @@ from generic_connector.instance import Mode
 from generic_connector.payment import Method
 from generic_connector.secret import Secret
 from generic_connector.twilio import client as client_module
-from generic_connector.twilio import wire
+from generic_connector.twilio import messages
 from generic_connector.twilio.client import ContractClient, Outcome, SyncContractClient
 from generic_connector.twilio.delivery import SHOWN_BYTES_MAX, Delivery
+from generic_connector.twilio.messages import REPLY_BYTES_MAX
 from generic_connector.twilio.orders import Failed, KeyedAccount, KeyedCard, Order, Settled
 from generic_connector.twilio.pay_connector import PayConnector
 from generic_connector.twilio.pay_errors import PayError
 from generic_connector.twilio.switches import Switches
-from generic_connector.twilio.wire import REPLY_BYTES_MAX
 from serving import Served
 from slow_endpoint import (
     Line,
@@ -1000,7 +1000,7 @@ def test_the_search_finds_what_leaks() -> None:
     """Control: the same search finds every secret in what the endpoint got."""
     paid = card(number=Secret(LIVE_VISA), security_code=Secret("9874"))
     account = replace(ACCOUNT, account_number=Secret("554433221100"))
-    bodies = [wire.request_body(order(instrument=one), Switches()).decode() for one in (paid, account)]
+    bodies = [messages.request_body(order(instrument=one), Switches()).decode() for one in (paid, account)]
 
     assert {"number", "code"} == leaks(bodies[:1])
     assert {"account"} == leaks(bodies[1:])
@@ -1035,9 +1035,9 @@ REPLIES = st.dictionaries(st.sampled_from(["charge_id", "token_id", "error_code"
 @given(st.binary() | REPLIES.map(lambda body: json.dumps(body).encode()), st.sampled_from(Method))
 def test_any_answer_is_read(body: bytes, method: Method) -> None:
     """Whatever comes is read: a success has an id that is no empty text, and no error code."""
-    reading = wire.read_reply(method, 200, body, Switches())
+    reading = messages.read_reply(method, 200, body, Switches())
 
-    if isinstance(reading, wire.Accepted):
+    if isinstance(reading, messages.Accepted):
         said = json.loads(body)
         assert reading.id
         assert method.id_key in said
@@ -1052,7 +1052,7 @@ def test_any_request_is_masked(changed: Mapping[str, Any]) -> None:
     """Wherever else the card number stands in an order, what is shown of it is JSON without that number."""
     paid = card(number=Secret(LIVE_VISA), security_code=Secret("9874"), postal_code=changed["description"])
 
-    shown = wire.shown_body(order(instrument=paid, **changed), Switches())
+    shown = messages.shown_body(order(instrument=paid, **changed), Switches())
 
     assert "***" == json.loads(shown)["cvv"]
     assert LIVE_VISA not in re.sub(r"[\s-]", "", shown)

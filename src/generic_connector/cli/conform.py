@@ -32,9 +32,9 @@ from generic_connector.secret import Secret
 if TYPE_CHECKING:
     from generic_connector.conformance.check import Check, Finding, Run
     from generic_connector.conformance.in_process import App
-    from generic_connector.conformance.probe import Visit
     from generic_connector.conformance.profile import Profile
     from generic_connector.conformance.runner import Target
+    from generic_connector.conformance.visit import Visit
 
 DIALECTS = ("twilio", "telnyx", "signalwire")
 _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
@@ -328,7 +328,7 @@ def _application(name: str) -> "App":
 
 def _visits(targets: "Sequence[Target]") -> "Sequence[Visit]":
     """Return how each would be asked. Nothing is sent; an authority that cannot be read is found here."""
-    from generic_connector.conformance.probe import Visit  # noqa: PLC0415 - as above
+    from generic_connector.conformance.visit import Visit  # noqa: PLC0415 - as above
 
     try:
         return [Visit(target, seed=0, run_id="") for target in targets]

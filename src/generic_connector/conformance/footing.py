@@ -19,15 +19,15 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any, Final, Literal, assert_never
 
+from generic_connector.conformance.attempt import Reply
+from generic_connector.conformance.bodies import ID_KEYS
 from generic_connector.conformance.check import Need, NotAskable, Unmet
-from generic_connector.conformance.probe import Probe, Reply
+from generic_connector.conformance.probe import Probe
 
 Kind = Literal["charge", "tokenize", "charge_account", "tokenize_account"]
 """What is asked for, and of what: a card, or a bank account."""
 
 Method = Literal["charge", "tokenize"]
-
-ID_KEYS: Final[Mapping[Method, str]] = {"charge": "charge_id", "tokenize": "token_id"}
 
 _PLAIN: Final[Mapping[str, object]] = {"description": "Order 1001", "parameters": {"order": "1001"}}
 _JSON: Final = "application/json"

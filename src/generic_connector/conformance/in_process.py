@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 from urllib.parse import unquote
 
-from generic_connector.conformance.wire import BODY_MAX, Came, LineError, joined
+from generic_connector.conformance.line import BODY_MAX, Came, LineError, joined
 
 Message = MutableMapping[str, Any]
 App = Callable[[MutableMapping[str, Any], Callable[[], Awaitable[Message]], Callable[[Message], Awaitable[None]]], Any]

@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Final, Literal
 from urllib.parse import urlsplit
 
+from generic_connector.conformance.attempt import Reply
 from generic_connector.conformance.check import (
     Check,
     Finding,
@@ -33,9 +34,10 @@ from generic_connector.conformance.check import (
     Verdict,
 )
 from generic_connector.conformance.in_process import App
-from generic_connector.conformance.probe import TIMEOUT_S, Probe, Reply, Visit
+from generic_connector.conformance.line import LineError
+from generic_connector.conformance.probe import TIMEOUT_S, Probe
 from generic_connector.conformance.profile import Profile
-from generic_connector.conformance.wire import LineError
+from generic_connector.conformance.visit import Visit
 from generic_connector.secret import Secret
 
 AT_ONCE: Final = 16

@@ -9,7 +9,8 @@ tunnel, against any endpoint that speaks the Generic Pay Connector's contract. F
     agent           one payment of the Payments API: the same, led by an agent                pure
     payments_api    the Payments API's parameters, errors and idempotency keys                pure
     entries         what may be keyed, what it means, and how it is shown                     pure
-    client, wire    what is sent to the connector's endpoint, and how its answer is read      the wire
+    messages        what is said to the connector's endpoint, and what its reply means        pure
+    client          one payment: attempts at sending it, and what came of them                the wire
     callbacks       signed requests to the application: documents, actions, status            the wire
     exchange        drives calls: brings keys, time and answers to them, does what they ask   asyncio
     timeline        what happened, masked, for who watches

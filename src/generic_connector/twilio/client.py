@@ -50,7 +50,7 @@ from generic_connector.digits import is_digits
 from generic_connector.instance import Mode
 from generic_connector.payment import Method
 from generic_connector.secret import Secret
-from generic_connector.twilio import entries, wire
+from generic_connector.twilio import entries, messages
 from generic_connector.twilio.delivery import Delivery
 from generic_connector.twilio.orders import Failed, KeyedAccount, KeyedCard, Order, Settled, Settlement
 from generic_connector.twilio.pay_connector import PayConnector
@@ -165,7 +165,7 @@ class ContractClient:
         self._heard = heard
         self._ids = count(1) if ids is None else ids
         self._url = _endpoint(connector)
-        self._headers = wire.request_headers(connector, self._switches)
+        self._headers = messages.request_headers(connector, self._switches)
         # A transport and no client: nothing is to be added to a request, followed, remembered or logged.
         try:
             self._transport = _network(self._url, connector.ca_file) if transport is None else transport
@@ -276,13 +276,13 @@ class ContractClient:
 
     async def _attempt(self, payment: "_Payment", attempt: int, *, is_last: bool) -> _Answer | _NoAnswer:
         """Ask once, and tell of it."""
-        path = wire.request_path(self._url.raw_path, payment.order.method, self._switches)
+        path = messages.request_path(self._url.raw_path, payment.order.method, self._switches)
         begun = Delivery(
             id=next(self._ids),
             to="connector",
             why=payment.order.method.value,
             method="POST",
-            url=f"{self._url.scheme}://{self._url.netloc.decode('ascii')}{wire.shown_path(path)}",
+            url=f"{self._url.scheme}://{self._url.netloc.decode('ascii')}{messages.shown_path(path)}",
             attempt=attempt,
             request=payment.shown,
         )
@@ -339,7 +339,7 @@ class ContractClient:
             case _NoAnswer():
                 ended = replace(ended, failure=came.why)
             case _Answer():
-                reply = wire.shown_reply(came.body, payment.secrets, self._connector)
+                reply = messages.shown_reply(came.body, payment.secrets, self._connector)
                 ended = replace(ended, status=came.status, failure=self._reading(payment, came).remark, reply=reply)
             case _:
                 assert_never(came)
@@ -352,10 +352,10 @@ class ContractClient:
 
     # --- What came of it ---------------------------------------------------------------------------------------------
 
-    def _reading(self, payment: "_Payment", answer: _Answer) -> wire.Reading:
+    def _reading(self, payment: "_Payment", answer: _Answer) -> messages.Reading:
         if answer.status is None:
-            return wire.Malformed("The answer is not HTTP.")
-        return wire.read_reply(payment.order.method, answer.status, answer.body, self._switches)
+            return messages.Malformed("The answer is not HTTP.")
+        return messages.read_reply(payment.order.method, answer.status, answer.body, self._switches)
 
     def _outcome(self, payment: "_Payment", came: _Answer | _NoAnswer) -> Outcome:
         if isinstance(came, _NoAnswer):
@@ -372,26 +372,26 @@ class ContractClient:
         text = f"{error.title} {UNANSWERED}: {times}: {came.why}."
         return Failed(error=error, payment_error=text, attempts=attempts)
 
-    def _settlement(self, payment: "_Payment", reading: wire.Reading) -> Settlement:
+    def _settlement(self, payment: "_Payment", reading: messages.Reading) -> Settlement:
         attempts = len(payment.deliveries)
         is_charge = payment.order.method is Method.CHARGE
         error = PayError.CHARGE_REJECTED if is_charge else PayError.TOKEN_REJECTED
 
         def clean(text: str) -> str:
-            return wire.without_secrets(text, payment.secrets, self._connector)
+            return messages.without_secrets(text, payment.secrets, self._connector)
 
         match reading:
-            case wire.Accepted():
+            case messages.Accepted():
                 parameters = {clean(name): clean(value) for name, value in reading.parameters.items()}
                 return Settled(id=payment.without_number(reading.id), parameters=parameters, attempts=attempts)
-            case wire.Rejected():
+            case messages.Rejected():
                 return Failed(
                     error=error,
                     payment_error=clean(f"{error.title} {reading.message}".rstrip()),
                     connector_error=clean(": ".join(filter(None, (reading.code, reading.message)))),
                     attempts=attempts,
                 )
-            case wire.Malformed():
+            case messages.Malformed():
                 return Failed(error=error, payment_error=f"{error.title} {MALFORMED}", attempts=attempts)
             case _:
                 assert_never(reading)
@@ -402,9 +402,9 @@ class _Payment:
 
     def __init__(self, order: Order, switches: Switches) -> None:
         self.order = order
-        self.body = wire.request_body(order, switches)
-        self.shown = wire.shown_body(order, switches)
-        self.secrets = wire.secrets_of(order)
+        self.body = messages.request_body(order, switches)
+        self.shown = messages.shown_body(order, switches)
+        self.secrets = messages.secrets_of(order)
         self.deliveries: list[Delivery] = []
 
     def without_number(self, id_: str) -> str:
@@ -588,9 +588,9 @@ async def _read(response: httpx.Response) -> bytes:
     async with aclosing(cast("AsyncGenerator[bytes, None]", response.aiter_raw())) as pieces:
         async for piece in pieces:
             body += piece
-            if len(body) > wire.REPLY_BYTES_MAX:
+            if len(body) > messages.REPLY_BYTES_MAX:
                 break
-    return bytes(body[: wire.REPLY_BYTES_MAX + 1])
+    return bytes(body[: messages.REPLY_BYTES_MAX + 1])
 
 
 def _explained(error: Exception, url: httpx.URL) -> str:

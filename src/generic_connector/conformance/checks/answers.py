@@ -9,10 +9,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Final
 
+from generic_connector.conformance.attempt import Reply
+from generic_connector.conformance.bodies import ID_KEYS
 from generic_connector.conformance.check import Ask, Check, Need, NotAskable, Register, Unmet
 from generic_connector.conformance.footing import TWILIO, Footing, found
-from generic_connector.conformance.probe import DEFAULT, Credentials, Probe, Reply
-from generic_connector.conformance.probe import Body as RequestBody
+from generic_connector.conformance.probe import Probe
+from generic_connector.conformance.request import Body as RequestBody
+from generic_connector.conformance.visit import DEFAULT, Credentials
 
 RETRIES: Final = "Twilio: Generic Pay Connector, section on retries and idempotency"
 """The ten seconds, the five retries, and the id that they have in common."""
@@ -28,7 +31,7 @@ def said(reply: Reply) -> str:
 
 def paid(reply: Reply, method: str) -> str | None:
     """Return the id of a payment that was made, whatever the status: an id, and no error code."""
-    found = (reply.json or {}).get({"charge": "charge_id", "tokenize": "token_id"}[method])
+    found = (reply.json or {}).get(ID_KEYS[method])
     return None if found is None or reply.error_code is not None else str(found)
 
 

@@ -13,9 +13,11 @@ import base64
 from typing import Final
 from urllib.parse import urlencode
 
+from generic_connector.conformance.attempt import Reply
 from generic_connector.conformance.check import Level, Need, NotAskable, Register, Unmet
 from generic_connector.conformance.checks.answers import did_not_crash, did_not_pay, on_any_footing, paid, said
-from generic_connector.conformance.probe import OTHER, Probe, Reply
+from generic_connector.conformance.probe import Probe
+from generic_connector.conformance.visit import OTHER
 
 MUST, SHOULD = Level.MUST, Level.SHOULD
 _BASIC: Final = "Twilio: Generic Pay Connector, section on authentication (HTTP Basic)"

@@ -2,7 +2,8 @@
 
 from typing import Final
 
-from generic_connector.conformance.check import Ask, Level, Need, NotAskable, Register, Unmet
+from generic_connector.conformance.check import Ask, Level, Need, Register, Unmet
+from generic_connector.conformance.checks.brands import BRANDS, Brand
 from generic_connector.conformance.footing import taken
 from generic_connector.conformance.probe import Probe
 
@@ -10,58 +11,10 @@ register = Register("charge")
 
 _PAGE: Final = "Twilio: Generic Pay Connector"
 
-BRANDS: Final = ("visa", "mastercard", "amex", "discover", "diners", "jcb", "unionpay", "maestro")
-"""The brands of which Twilio publishes a test number, in its order."""
-BRANDS_BY_DEFAULT: Final = ("visa", "mastercard", "amex")
-"""What `<Pay>` lets through where an application does not say otherwise."""
-TITLES: Final = {
-    "visa": "Visa",
-    "mastercard": "Mastercard",
-    "amex": "American Express",
-    "discover": "Discover",
-    "diners": "Diners Club",
-    "jcb": "JCB",
-    "unionpay": "UnionPay",
-    "maestro": "Maestro",
-}
-BRAND_FIXES: Final = {
-    "visa": "Take card numbers of 16 digits that begin with 4. An id in charge_id or token_id and error_code null is "
-    "all that Twilio reads.",
-    "mastercard": "Take card numbers of 16 digits that begin with 51 to 55 or 2221 to 2720.",
-    "amex": "Take card numbers of 15 digits that begin with 34 or 37, with a security code of four digits.",
-    "discover": "Take card numbers that begin with 6011 or 644 to 659.",
-    "diners": "Take card numbers that begin with 30, 36, 38 or 39. The published Diners test number fails the Luhn "
-    "check: a test instance has to let it through all the same.",
-    "jcb": "Take card numbers of 16 digits that begin with 3528 to 3589.",
-    "unionpay": "Take card numbers that begin with 62.",
-    "maestro": "Take card numbers of 12 to 19 digits that begin with 50, 56 to 58 or 6, and are of no other brand.",
-}
 
-
-def card_of(probe: Probe, brand: str) -> dict[str, object]:
-    """Return the number and the security code of a brand's card, as changes to an ordinary payment."""
-    numbers = probe.profile.numbers
-    if brand not in numbers.cards:
-        raise NotAskable(f"The profile names no {TITLES[brand]} card: numbers.cards.{brand}.")
-    number = numbers.cards[brand]
-    return {"cardnumber": number, "cvv": numbers.cvv_of(number)}
-
-
-def level_of(brand: str) -> Level:
-    """Return how binding it is to take a brand."""
-    return Level.MUST if brand in BRANDS_BY_DEFAULT else Level.SHOULD
-
-
-def source_of(brand: str) -> str:
-    """Return where it says that a brand may come."""
-    if brand in BRANDS_BY_DEFAULT:
-        return f"{_PAGE}, test mode; TwiML Voice: <Pay>, validCardTypes, default"
-    return f"{_PAGE}, test mode: published test numbers. Which brands a processor takes is its own business"
-
-
-def _charges(brand: str) -> Ask:
+def _charges(brand: Brand) -> Ask:
     async def ask(probe: Probe) -> None:
-        await taken(probe, "charge", card_of(probe, brand), fix=BRAND_FIXES[brand], is_basis=brand == BRANDS[0])
+        await taken(probe, "charge", brand.card(probe), fix=brand.fix, is_basis=brand is BRANDS[0])
 
     return ask
 
@@ -69,11 +22,11 @@ def _charges(brand: str) -> Ask:
 for _number, _brand in enumerate(BRANDS, 1):
     register.check(
         _number,
-        level_of(_brand),
-        claim=f"Charges cards of {TITLES[_brand]}.",
-        source=source_of(_brand),
-        why=f"A caller with a card of {TITLES[_brand]} cannot pay, and hears that the card was refused.",
-        sends=f"A charge with the {TITLES[_brand]} number, its security code, expiry and postal code.",
+        _brand.level,
+        claim=f"Charges cards of {_brand.title}.",
+        source=_brand.source,
+        why=f"A caller with a card of {_brand.title} cannot pay, and hears that the card was refused.",
+        sends=f"A charge with the {_brand.title} number, its security code, expiry and postal code.",
         expects="HTTP 200, JSON, charge_id a text, error_code null.",
         needs=[Need.CHARGE],
     )(_charges(_brand))

@@ -9,9 +9,10 @@ import re
 from collections.abc import Mapping
 from typing import Final
 
+from generic_connector.conformance.attempt import Reply
+from generic_connector.conformance.bodies import ABSENT, ID_KEYS
 from generic_connector.conformance.check import Ask, Level, Need, NotAskable, Register, Unmet
 from generic_connector.conformance.footing import (
-    ID_KEYS,
     Kind,
     Method,
     answered,
@@ -22,7 +23,7 @@ from generic_connector.conformance.footing import (
     refused,
     shaped,
 )
-from generic_connector.conformance.probe import ABSENT, Probe, Reply
+from generic_connector.conformance.probe import Probe
 
 register = Register("errors")
 

@@ -8,7 +8,8 @@ from typing import Final
 
 from generic_connector.conformance.check import Level, Need, NotAskable, Register, Unmet
 from generic_connector.conformance.checks.answers import RETRIES, did_not_crash, did_not_pay, on_any_footing, paid, said
-from generic_connector.conformance.probe import END, Probe
+from generic_connector.conformance.probe import Probe
+from generic_connector.conformance.request import END
 
 MUST: Final = Level.MUST
 _AFTER: Final = "Twilio's document is silent; OWASP API Security 2023, API4: unrestricted resource consumption"

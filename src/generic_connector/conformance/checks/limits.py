@@ -18,7 +18,8 @@ from generic_connector.conformance.checks.answers import (
     on_any_footing,
     said,
 )
-from generic_connector.conformance.probe import END, Probe
+from generic_connector.conformance.probe import Probe
+from generic_connector.conformance.request import END
 
 MUST, SHOULD = Level.MUST, Level.SHOULD
 _SILENT: Final = "Twilio's document is silent"

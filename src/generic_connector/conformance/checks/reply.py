@@ -8,9 +8,10 @@ import re
 from collections.abc import Mapping
 from typing import Final
 
+from generic_connector.conformance.attempt import Reply
+from generic_connector.conformance.bodies import ID_KEYS
 from generic_connector.conformance.check import Level, Need, NotAskable, Register, Unmet
 from generic_connector.conformance.footing import (
-    ID_KEYS,
     TWILIO,
     Footing,
     Kind,
@@ -20,7 +21,7 @@ from generic_connector.conformance.footing import (
     ordinary,
     others,
 )
-from generic_connector.conformance.probe import Probe, Reply
+from generic_connector.conformance.probe import Probe
 
 register = Register("reply")
 

@@ -12,9 +12,11 @@ import asyncio
 import json
 from typing import Final
 
+from generic_connector.conformance.attempt import Reply
 from generic_connector.conformance.check import Level, Need, NotAskable, Register, Unmet
 from generic_connector.conformance.checks.answers import RETRIES, answered, ids, on_any_footing, paid, said
-from generic_connector.conformance.probe import OTHER, Probe, Reply
+from generic_connector.conformance.probe import Probe
+from generic_connector.conformance.visit import OTHER
 
 MUST, SHOULD = Level.MUST, Level.SHOULD
 ATTEMPTS: Final = 6

@@ -12,6 +12,7 @@ import re
 from collections.abc import Iterable, Sequence
 from typing import Final
 
+from generic_connector.conformance.attempt import Reply
 from generic_connector.conformance.check import Level, Need, NotAskable, Register, Unmet
 from generic_connector.conformance.footing import (
     Footing,
@@ -21,7 +22,7 @@ from generic_connector.conformance.footing import (
     ordinary,
     taken,
 )
-from generic_connector.conformance.probe import Probe, Reply
+from generic_connector.conformance.probe import Probe
 from generic_connector.digits import is_digits
 
 register = Register("secrecy")

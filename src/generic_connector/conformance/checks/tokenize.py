@@ -2,19 +2,20 @@
 
 from typing import Final
 
+from generic_connector.conformance.bodies import ABSENT
 from generic_connector.conformance.check import Ask, Level, Need, Register, Unmet
-from generic_connector.conformance.checks.charge import BRAND_FIXES, BRANDS, TITLES, card_of, level_of, source_of
+from generic_connector.conformance.checks.brands import BRANDS, Brand
 from generic_connector.conformance.footing import taken
-from generic_connector.conformance.probe import ABSENT, Probe
+from generic_connector.conformance.probe import Probe
 
 register = Register("tokenize")
 
 _PAGE: Final = "Twilio: Generic Pay Connector"
 
 
-def _tokenizes(brand: str) -> Ask:
+def _tokenizes(brand: Brand) -> Ask:
     async def ask(probe: Probe) -> None:
-        await taken(probe, "tokenize", card_of(probe, brand), fix=BRAND_FIXES[brand], is_basis=brand == BRANDS[0])
+        await taken(probe, "tokenize", brand.card(probe), fix=brand.fix, is_basis=brand is BRANDS[0])
 
     return ask
 
@@ -22,11 +23,11 @@ def _tokenizes(brand: str) -> Ask:
 for _number, _brand in enumerate(BRANDS, 1):
     register.check(
         _number,
-        level_of(_brand),
-        claim=f"Keeps cards of {TITLES[_brand]} and answers with a token.",
-        source=source_of(_brand),
-        why=f"A caller with a card of {TITLES[_brand]} cannot leave it for later payments.",
-        sends=f"A tokenize with the {TITLES[_brand]} number, its security code, expiry and postal code.",
+        _brand.level,
+        claim=f"Keeps cards of {_brand.title} and answers with a token.",
+        source=_brand.source,
+        why=f"A caller with a card of {_brand.title} cannot leave it for later payments.",
+        sends=f"A tokenize with the {_brand.title} number, its security code, expiry and postal code.",
         expects="HTTP 200, JSON, token_id a text, error_code null.",
         needs=[Need.TOKENIZE],
     )(_tokenizes(_brand))

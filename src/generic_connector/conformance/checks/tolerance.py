@@ -7,9 +7,10 @@ from collections.abc import Mapping
 from decimal import Decimal
 from typing import Final
 
+from generic_connector.conformance.bodies import ABSENT
 from generic_connector.conformance.check import Level, Need, NotAskable, Register
 from generic_connector.conformance.footing import ordinary, taken
-from generic_connector.conformance.probe import ABSENT, Probe
+from generic_connector.conformance.probe import Probe
 
 register = Register("tolerance")
 

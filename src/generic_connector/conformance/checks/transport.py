@@ -10,9 +10,10 @@ from ipaddress import ip_address
 from typing import Final
 from urllib.parse import urlsplit
 
+from generic_connector.conformance.attempt import Reply
 from generic_connector.conformance.check import Level, Need, NotAskable, Register, Unmet
 from generic_connector.conformance.checks.answers import did_not_crash, did_not_pay, said
-from generic_connector.conformance.probe import Probe, Reply
+from generic_connector.conformance.probe import Probe
 
 MUST, SHOULD = Level.MUST, Level.SHOULD
 _HTTPS: Final = "Twilio: Generic Pay Connector, section on the endpoint (an https:// address)"

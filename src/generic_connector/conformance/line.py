@@ -1,4 +1,4 @@
-"""The wire: one connection to an endpoint, used byte by byte, and never longer or for more than was allowed.
+"""A line: one connection to an endpoint, used byte by byte, and never longer or for more than was allowed.
 
 The kit talks to servers that hang, stream for ever, close early and answer what is no HTTP. So it opens its own
 sockets, sends exactly the bytes it means, and reads replies with h11, a strict parser. Nothing is retried, redirected

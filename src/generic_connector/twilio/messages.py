@@ -1,4 +1,4 @@
-"""The wire: what Twilio sends to a connector's endpoint, and how it reads what comes back. Bytes only, nothing waits.
+"""Messages: what Twilio sends to a connector's endpoint, and how it reads what comes back. Bytes only, nothing waits.
 
 **A request** is one JSON object without spaces, its keys in the order of Twilio's own sample: transaction_id,
 cardnumber, cvv, expiry_month, expiry_year, description, amount, currency_code, postal_code, method, parameters. A bank
