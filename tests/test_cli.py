@@ -19,7 +19,7 @@ from threading import Thread, Timer
 import click
 import pytest
 
-from commanding import COMMAND, VISA, Done, done, judge, put, run, shown
+from commanding import COMMAND, VISA, Done, done, judge, put, run, run_like_anybody, shown
 from generic_connector.administration import months_before
 from generic_connector.cli import acts, program
 from generic_connector.cli.options import Duration
@@ -648,6 +648,54 @@ def test_without_a_home_every_command_says_how_to_make_one(tmp_path: Path, words
 
 
 @pytest.mark.parametrize(
+    "words",
+    [
+        ("init",),
+        ("instance", "list"),
+        ("vault", "report"),
+        ("sandbox", "statement"),
+        ("doctor",),
+        ("serve", "--plain-http"),
+    ],
+)
+def test_a_home_that_is_a_file_is_said_to_be_one(tmp_path: Path, words: tuple[str, ...]) -> None:
+    """No advice that cannot be followed: `init` cannot make a home where a file is."""
+    (tmp_path / "file").touch()
+
+    result = run(tmp_path / "file", *words)
+
+    assert result.status == 1
+    assert "is a file, and a home is a directory" in result.err + result.out
+    assert "--home" in result.err + result.out
+    assert "init" not in result.err + result.out
+
+
+@pytest.mark.parametrize(
+    ("name", "mode", "words"),
+    [
+        ("", 0o000, ("instance", "list")),
+        ("", 0o300, ("instance", "list")),
+        ("", 0o000, ("vault", "report")),
+        ("", 0o000, ("sandbox", "statement")),
+        ("", 0o000, ("init",)),
+        ("", 0o000, ("serve", "--plain-http")),
+        ("lock", 0o400, ("instance", "list")),
+        ("config.toml", 0o000, ("vault", "report")),
+        ("kek", 0o000, ("instance", "list")),
+    ],
+)
+def test_a_home_that_is_closed_is_no_usage_error(home: Path, name: str, mode: int, words: tuple[str, ...]) -> None:
+    """Exit status 2 is for usage alone. Who may not use a home, or a file of it, hears so, and what to do."""
+    (home / name).chmod(mode)
+
+    result = run_like_anybody(home, *words)
+    (home / name).chmod(0o700)
+
+    assert (result.status, result.out) == (1, "")
+    assert re.fullmatch(r"error: .+ user.*: run .+\n|error: .+ user; run .+\n", result.err)
+
+
+@pytest.mark.parametrize(
     ("file", "content", "words"),
     [
         ("config.toml", "nonsense = 1", "nonsense"),
@@ -700,15 +748,13 @@ def test_serve_refuses_what_would_not_be_safe(home: Path, options: tuple[str, ..
     assert result.out == ""
 
 
-def test_what_the_system_refuses_ends_in_one_line(tmp_path: Path) -> None:
-    """A path that cannot be made or is no directory is named, with what to look at."""
-    (tmp_path / "file").touch()
+def test_what_the_system_refuses_ends_in_one_line() -> None:
+    """A path that cannot be made is named, with what to look at."""
+    cannot = run(Path("/proc/nowhere"), "init")
 
-    cannot, no_directory = run(Path("/proc/nowhere"), "init"), run(tmp_path / "file", "init")
-
-    assert (cannot.status, no_directory.status) == (1, 1)
+    assert cannot.status == 1
     assert "error: /proc/nowhere: " in cannot.err
-    assert "check the path" in no_directory.err
+    assert "check the path" in cannot.err
 
 
 # --- Terminals -------------------------------------------------------------------------------------------------------

@@ -16,7 +16,10 @@ import fcntl
 import io
 import json
 import os
+import pwd
+import shlex
 import sqlite3
+import stat
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -90,11 +93,52 @@ system_randomness: Randomness = _pool.take
 """Random bytes from the operating system."""
 
 
+# --- Reaching --------------------------------------------------------------------------------------------------------
+
+
+def fault_of(home: Path) -> tuple[str, str] | None:
+    """Return why nothing can be done with a home, and what to do about it. None where there is a home to look into."""
+    try:
+        is_directory = stat.S_ISDIR(home.stat().st_mode)
+    except FileNotFoundError:
+        return f"there is no home at {home}", f"run `generic-connector init --home {shlex.quote(str(home))}`"
+    except NotADirectoryError:
+        return f"{home} leads through a file", "name a directory with --home"
+    except PermissionError:
+        return f"{home} cannot be reached by this user", "run this as the home's owner"
+    if not is_directory:
+        return f"{home} is a file, and a home is a directory", "name a directory with --home"
+    if not os.access(home, os.R_OK | os.X_OK):
+        return f"{home} is closed to this user", how_to_open(home)
+    return None
+
+
+def require_home(home: Path) -> None:
+    """Raise `HomeError` where there is no home, or none that this user can look into."""
+    fault = fault_of(home)
+    if fault is not None:
+        raise HomeError(": ".join(fault))
+
+
+def how_to_open(path: Path) -> str:
+    """Return what a user does who may not use a path: as its owner, change its mode; else, be its owner."""
+    quoted, uid = shlex.quote(str(path)), path.stat().st_uid
+    if uid == os.geteuid():
+        return f"run `chmod u+rwX {quoted}`, and see that its volume is not mounted read-only"
+    try:
+        owner = pwd.getpwuid(uid).pw_name
+    except KeyError:  # a container's user need not have a name
+        owner = f"#{uid}"
+    return f"run this as its owner, `sudo -u {shlex.quote(owner)} generic-connector ...`"
+
+
 # --- Making ----------------------------------------------------------------------------------------------------------
 
 
 def make_home(home: Path, *, database: str | None = None, kek: str | None = None) -> list[str]:
     """Make what is missing of a home: config, KEK, database. Returns what was made. Never overwrites."""
+    if home.exists():
+        require_home(home)
     home.mkdir(parents=True, exist_ok=True, mode=0o700)
     made: list[str] = []
     with locked(home):
@@ -166,9 +210,11 @@ def locked(home: Path) -> Iterator[None]:
 
     The kernel lets go of it with the process, however that ends: who gets it knows that no earlier owner lives.
     """
-    if not home.is_dir():
-        raise HomeError(f"there is no home at {home}: run `generic-connector init --home {home}`")
-    descriptor = os.open(home / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    require_home(home)
+    try:
+        descriptor = os.open(home / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except PermissionError:
+        raise HomeError(f"this user may not write in {home}: {how_to_open(home)}") from None
     try:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -89,6 +89,8 @@ def load_settings(home: Path) -> Settings:
         raise BadSettingsError(f"{home / CONFIG_FILE} or a {ENV_PREFIX} variable: {wrong}") from None
     except SettingsError:
         raise BadSettingsError(f"a {ENV_PREFIX} variable that must hold JSON does not: see PROCESSORS") from None
+    except PermissionError:
+        raise BadSettingsError(f"{home / CONFIG_FILE} may not be read by this user: run this as its owner") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise BadSettingsError(f"{home / CONFIG_FILE} is not TOML: {type(error).__name__}") from None
 

@@ -25,6 +25,7 @@ from generic_connector.home import (
     assemble,
     database_path,
     locked,
+    require_home,
     wall_clock,
 )
 from generic_connector.journal import read_only
@@ -97,6 +98,7 @@ def is_served(home: Path) -> bool:
 @contextmanager
 def reading(home: Path) -> Iterator[sqlite3.Connection]:
     """Read the ledger, the vault and the registry, beside a running server or without one."""
+    require_home(home)
     path = database_path(home, load_settings(home))
     if not path.exists():
         raise HomeError(f"there is no database at {path}: run `generic-connector init --home {home}`")
@@ -107,8 +109,7 @@ def reading(home: Path) -> Iterator[sqlite3.Connection]:
 @contextmanager
 def reading_sandbox(home: Path) -> Iterator[sqlite3.Connection | None]:
     """Read the sandbox's book. None before its first purchase."""
-    if not home.is_dir():
-        raise HomeError(f"there is no home at {home}: run `generic-connector init --home {home}`")
+    require_home(home)
     if not (home / SANDBOX_BOOK).exists():
         yield None
         return

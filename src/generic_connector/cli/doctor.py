@@ -27,7 +27,7 @@ from generic_connector.cli.output import GAP, plain, say_json, words
 from generic_connector.connector import LEFT_TO_THE_RETRY_MS
 from generic_connector.custody.file import FileKek, NoKekError
 from generic_connector.envelope import SEALS_MAX, Purpose, TamperedError, key_aad
-from generic_connector.home import CONTROL_SOCKET, HomeError, database_path, kek_path, wall_clock
+from generic_connector.home import CONTROL_SOCKET, HomeError, database_path, fault_of, kek_path, wall_clock
 from generic_connector.identity import PASSWORD, days_left
 from generic_connector.instance import Instance, Mode
 from generic_connector.journal import version_warning
@@ -108,8 +108,9 @@ def _say(findings: Sequence[Finding]) -> None:
 
 def examine(home: Path) -> Findings:
     """Yield what is found, from the ground up."""
-    if not home.is_dir():
-        yield Finding(Level.ERROR, "home", f"there is no home at {home}", command("init", home))
+    fault = fault_of(home)
+    if fault is not None:
+        yield Finding(Level.ERROR, "home", *fault)
         return
     yield from _check_home(home)
     yield from _check_machine()

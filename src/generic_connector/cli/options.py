@@ -53,7 +53,7 @@ def _home_option(*, is_given_to_command: bool) -> Callable[[Decorated], Decorate
     return click.option(
         "--home",
         metavar="DIR",
-        type=click.Path(path_type=Path),
+        type=click.Path(readable=False, path_type=Path),  # what cannot be read is no usage error
         callback=_home,
         expose_value=is_given_to_command,
         help=f"The installation's directory. Else ${HOME_VARIABLE}, else ./{HOME_DEFAULT}.",

@@ -46,6 +46,8 @@ class FileKek:
             raise NoKekError(
                 f"there is no KEK at {path}; restore it from its backup, or run init in a new home"
             ) from None
+        except PermissionError:
+            raise NoKekError(f"{path} may not be read by this user; run this as its owner") from None
         except (OSError, ValueError) as error:
             raise NoKekError(f"{path} cannot be read as a KEK ({type(error).__name__}); restore it") from None
         if format_ != _FORMAT or len(self._kek) != KEY_BYTES:
