@@ -718,6 +718,36 @@ def test_a_damaged_home_ends_in_one_line(shop: Path, file: str, content: str, wo
     assert doctor.status == 1
 
 
+@pytest.mark.parametrize("words", [("instance", "list"), ("vault", "report"), ("serve", "--plain-http"), ("doctor",)])
+def test_a_database_without_an_installation_is_left_alone(shop: Path, words: tuple[str, ...]) -> None:
+    """An empty file, as a disk that was full leaves one, gets no tables but a word; `init` makes it new."""
+    (shop / "ledger.db").write_bytes(b"")
+
+    result = run(shop, *words)
+
+    assert result.status == 1
+    assert "ledger.db belongs to no installation" in result.err + result.out
+    assert "restore it from its backup" in result.err + result.out
+    assert (shop / "ledger.db").stat().st_size == 0
+    assert shown(shop, "init")["made"] == []
+    assert shown(shop, "instance", "list") == []
+
+
+def test_a_database_that_init_did_not_finish_is_no_mistake_of_the_program(home: Path) -> None:
+    """Tables without an installation, or an installation without keys: one line, and `init` goes on with it."""
+    results = []
+    for statement in ("DELETE FROM key", "DELETE FROM installation"):
+        with sqlite3.connect(home / "ledger.db") as connection:
+            connection.execute(statement)
+        results.append(run(home, "instance", "list"))
+
+    assert [result.status for result in results] == [1, 1]
+    assert "run `generic-connector doctor`" in results[0].err
+    assert "belongs to no installation" in results[1].err
+    assert shown(home, "init")["made"] == []
+    assert shown(home, "instance", "list") == []
+
+
 @pytest.mark.parametrize(
     ("options", "status", "words"),
     [

@@ -105,6 +105,7 @@ WRONG: list[tuple[str, Spoil, str, str, str]] = [
     ("bad config", lambda home: (home / "config.toml").write_text("x = 1"), "error", "config", "config.toml"),
     ("no database", lambda home: (home / "ledger.db").unlink(), "error", "database", "init"),
     ("garbage", lambda home: (home / "ledger.db").write_bytes(b"x" * 9999), "error", "database", "backup"),
+    ("empty database", lambda home: (home / "ledger.db").write_bytes(b""), "error", "database", "init"),
     ("newer schema", lambda home: sql(home, "INSERT INTO migration VALUES (99, '')"), "error", "database", "install"),
     ("older schema", lambda home: sql(home, "DELETE FROM migration"), "warning", "database", "start the server"),
     ("no key", lambda home: sql(home, "UPDATE key SET is_active = 0 WHERE id = 2"), "error", "keys", "restore"),

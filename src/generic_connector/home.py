@@ -22,7 +22,7 @@ import sqlite3
 import stat
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NoReturn
@@ -32,12 +32,12 @@ from generic_connector.connector import Connector, Limits
 from generic_connector.custody.file import FileKek, make_kek_file
 from generic_connector.identifier import Randomness, new_id
 from generic_connector.identity import Directory
-from generic_connector.journal import version_warning
+from generic_connector.journal import read_only, version_warning
 from generic_connector.keyring import Keyring, make_keys
 from generic_connector.ports import Clock, KekProvider, Log, Processor, ProcessorContext
 from generic_connector.processors import find_processor
 from generic_connector.settings import CONFIG_FILE, Settings, default_config, load_settings
-from generic_connector.stores.sqlite import SqliteStore, find_any, open_sqlite
+from generic_connector.stores.sqlite import SqliteReader, SqliteStore, find_any, open_sqlite
 from generic_connector.telemetry import places
 
 HOME_VARIABLE = "GENERIC_CONNECTOR_HOME"
@@ -259,6 +259,26 @@ def database_path(home: Path, settings: Settings) -> Path:
     return _path_of(settings.database, "sqlite", home, "database")
 
 
+def require_installation(home: Path, path: Path, connection: sqlite3.Connection) -> None:
+    """Raise `HomeError` where a database belongs to no installation: an empty file, or one that `init` did not finish.
+
+    Whoever opens a database to write would make tables in it; so this is asked before, on a connection that reads.
+    """
+    try:
+        SqliteReader(connection).installation()
+    except LookupError:
+        pass
+    except sqlite3.OperationalError as error:
+        if error.sqlite_errorcode != sqlite3.SQLITE_ERROR:  # anything but that there is no such table
+            raise
+    else:
+        return
+    raise HomeError(
+        f"{path} belongs to no installation: restore it from its backup; where it never was in use, run "
+        f"`generic-connector init --home {shlex.quote(str(home))}`"
+    )
+
+
 def kek_path(home: Path, settings: Settings) -> Path:
     """Return where the KEK is."""
     return _path_of(settings.kek, "file", home, "kek")
@@ -280,6 +300,8 @@ async def assemble(
     path = database_path(home, settings)
     if not path.exists():
         raise HomeError(f"there is no database at {path}: run `generic-connector init --home {home}`")
+    with suppress(sqlite3.Error), closing(read_only(path)) as connection:  # what is damaged is found damaged below
+        require_installation(home, path, connection)
     warning = version_warning()
     if warning is not None:
         log("sqlite", version=sqlite3.sqlite_version, reason=warning)
@@ -290,7 +312,11 @@ async def assemble(
 
     kek = FileKek(kek_path(home, settings))
     store = open_sqlite(path, end)
-    keyring = Keyring(store, kek, randomness)
+    try:
+        keyring = Keyring(store, kek, randomness)
+    except LookupError as error:
+        store.close()
+        raise HomeError(f"{path} has {error}: run `generic-connector doctor`") from None
     directory = Directory(store, keyring, clock)
     available = {**_make_processors(home, settings, clock), **(processors or {})}
     owner = new_id("boot", now_ms=clock(), randomness=randomness)

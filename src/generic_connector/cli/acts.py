@@ -26,6 +26,7 @@ from generic_connector.home import (
     database_path,
     locked,
     require_home,
+    require_installation,
     wall_clock,
 )
 from generic_connector.journal import read_only
@@ -103,6 +104,7 @@ def reading(home: Path) -> Iterator[sqlite3.Connection]:
     if not path.exists():
         raise HomeError(f"there is no database at {path}: run `generic-connector init --home {home}`")
     with _reading(path) as connection:
+        require_installation(home, path, connection)
         yield connection
 
 

@@ -248,6 +248,9 @@ def _check_database(home: Path, path: Path, settings: Settings, kek: KekProvider
             yield from _check_instances(home, reader, settings)
             yield from _check_credentials(home, reader)
             yield from _check_ledger(home, connection)
+    except HomeError as error:
+        text, _colon, mend = str(error).partition(": ")
+        yield Finding(Level.ERROR, "database", text, mend)
     except (sqlite3.Error, LookupError) as error:
         text = f"{path} cannot be read ({type(error).__name__}: {error})"
         yield Finding(Level.ERROR, "database", text, "restore it from its backup")
