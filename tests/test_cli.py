@@ -180,15 +180,100 @@ def test_init_makes_a_home_that_is_its_owners_alone(tmp_path: Path) -> None:
 
 
 def test_init_overwrites_nothing(home: Path) -> None:
-    """On a home that is complete it changes no byte, says so, and is content."""
+    """On a home that is complete it changes no byte, says so, and is content, also where it is told what is there."""
     before = {path.name: path.read_bytes() for path in home.iterdir()}
 
-    result = run(home, "init", "--kek", "file:other")
+    results = [run(home, "init"), run(home, "init", "--kek", f"file:{home}/kek", "--database", "sqlite:./ledger.db")]
 
-    assert result.status == 0
-    assert "is complete" in result.out
-    assert "stays as it is" in result.err
+    assert [result.status for result in results] == [0, 0]
+    assert all("is complete" in result.out for result in results)
     assert before == {path.name: path.read_bytes() for path in home.iterdir()}
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("--kek", "file:other"),
+        ("--database", "sqlite:other.db"),
+        ("--kek", "nonsense"),
+        ("--kek", ""),
+        ("--database", "oracle:x"),
+    ],
+)
+def test_init_refuses_what_the_home_does_not_have(home: Path, words: tuple[str, ...]) -> None:
+    """Another database or KEK than that of the home is not taken, and not passed over: exit status 1, nothing changed.
+
+    So it is while another process has the lock, and so it is where the config was lost.
+    """
+    before = {path.name: path.read_bytes() for path in home.iterdir()}
+
+    refused = run(home, "init", *words)
+    with locked(home):
+        refused_beside = run(home, "init", *words)
+    assert before == {path.name: path.read_bytes() for path in home.iterdir()}
+    (home / "config.toml").unlink()
+    refused_without_config = run(home, "init", *words)
+
+    results = (refused, refused_beside, refused_without_config)
+    assert [(1, "")] * 3 == [(result.status, result.out) for result in results]
+    assert before.keys() - {"config.toml"} == {path.name for path in home.iterdir()}
+
+
+@pytest.mark.parametrize("words", [("--database", "sqlite:sub/led.db"), ("--kek", "file:sub/kek")])
+def test_init_that_fails_leaves_nothing_behind(tmp_path: Path, words: tuple[str, ...]) -> None:
+    """A directory that is not there is named before anything is made; the corrected command then does what it says."""
+    home = tmp_path / "home"
+
+    failed = run(home, "init", *words)
+
+    assert failed.status == 1
+    assert f"there is no directory {home / 'sub'}" in failed.err
+    assert not home.exists()
+    assert shown(home, "init", words[0], words[1].replace("sub/", ""))["made"][0] == "config.toml"
+    assert {"config.toml", "lock", "led.db" if "led" in words[1] else "ledger.db", "kek"} == {
+        path.name for path in home.iterdir()
+    }
+
+
+def test_init_that_fails_half_way_takes_back_what_it_made(tmp_path: Path) -> None:
+    """A disk that cannot take the database leaves neither config nor KEK; what was there before stays."""
+    home, full = tmp_path / "home", tmp_path / "full"
+    full.mkdir(mode=0o500)
+
+    failed = run_like_anybody(home, "init", "--database", f"sqlite:{full / 'ledger.db'}")
+    again = run_like_anybody(home, "init", "--database", f"sqlite:{full / 'ledger.db'}", "--kek", "file:kek2")
+    left = {path.name for path in home.iterdir()}
+
+    assert (failed.status, again.status) == (1, 1)
+    assert left == {"lock"}
+    assert shown(home, "init")["made"] == ["config.toml", "kek", "ledger.db"]
+
+
+def test_init_writes_down_what_the_environment_chose(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever comes later without the variables finds the same database and KEK, and a second init makes no others."""
+    home = tmp_path / "home"
+    monkeypatch.setenv("GENERIC_CONNECTOR_DATABASE", "sqlite:led2.db")
+    monkeypatch.setenv("GENERIC_CONNECTOR_KEK", f"file:{tmp_path / 'kek2'}")
+    assert run(home, "init", "--database", "sqlite:led3.db").status == 1
+    assert shown(home, "init")["made"] == ["config.toml", "kek2", "led2.db"]
+    done(home, "instance", "add", "Default")
+
+    monkeypatch.delenv("GENERIC_CONNECTOR_DATABASE")
+    monkeypatch.delenv("GENERIC_CONNECTOR_KEK")
+
+    assert len(shown(home, "instance", "list")) == 1
+    assert shown(home, "init")["made"] == []
+
+
+def test_init_makes_no_second_database_in_a_home(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A variable that names another database than the one that is there would split the installation in two."""
+    monkeypatch.setenv("GENERIC_CONNECTOR_DATABASE", "sqlite:led2.db")
+
+    result = run(home, "init")
+
+    assert result.status == 1
+    assert "gets no second one" in result.err
+    assert not (home / "led2.db").exists()
 
 
 def test_init_mends_what_is_missing_but_never_the_key(home: Path) -> None:
@@ -720,7 +805,7 @@ def test_a_damaged_home_ends_in_one_line(shop: Path, file: str, content: str, wo
 
 @pytest.mark.parametrize("words", [("instance", "list"), ("vault", "report"), ("serve", "--plain-http"), ("doctor",)])
 def test_a_database_without_an_installation_is_left_alone(shop: Path, words: tuple[str, ...]) -> None:
-    """An empty file, as a disk that was full leaves one, gets no tables but a word; `init` makes it new."""
+    """An empty file, such as a full disk leaves, is named and gets no tables; `init` makes it new."""
     (shop / "ledger.db").write_bytes(b"")
 
     result = run(shop, *words)

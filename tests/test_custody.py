@@ -2,6 +2,7 @@
 
 import base64
 import os
+import resource
 import stat
 from pathlib import Path
 
@@ -53,6 +54,19 @@ def test_a_kek_file_is_never_overwritten(kek_file: Path) -> None:
         make_kek_file(kek_file)
 
     assert before == kek_file.read_bytes()
+
+
+def test_half_a_kek_is_not_left(tmp_path: Path) -> None:
+    """Where it cannot be written, because the disk is full, no file stays that the next attempt would not overwrite."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (0, before[1]))
+    try:
+        with pytest.raises(OSError, match="too large"):
+            make_kek_file(tmp_path / "kek")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+    assert not (tmp_path / "kek").exists()
 
 
 def test_every_kek_is_new(tmp_path: Path) -> None:

@@ -36,7 +36,14 @@ from generic_connector.journal import read_only, version_warning
 from generic_connector.keyring import Keyring, make_keys
 from generic_connector.ports import Clock, KekProvider, Log, Processor, ProcessorContext
 from generic_connector.processors import find_processor
-from generic_connector.settings import CONFIG_FILE, Settings, default_config, load_settings
+from generic_connector.settings import (
+    CONFIG_FILE,
+    ENV_PREFIX,
+    Settings,
+    default_config,
+    load_settings,
+    written_setting,
+)
 from generic_connector.stores.sqlite import SqliteReader, SqliteStore, find_any, open_sqlite
 from generic_connector.telemetry import places
 
@@ -135,37 +142,79 @@ def how_to_open(path: Path) -> str:
 # --- Making ----------------------------------------------------------------------------------------------------------
 
 
+_SCHEMES = {"database": "sqlite", "kek": "file"}
+
+
 def make_home(home: Path, *, database: str | None = None, kek: str | None = None) -> list[str]:
-    """Make what is missing of a home: config, KEK, database. Returns what was made. Never overwrites."""
+    """Make what is missing of a home: config, KEK, database. Returns what was made. Never overwrites.
+
+    It makes all of it or nothing. What was chosen, by an argument or in the environment, is written down in the
+    config, so that who comes later with neither finds the same database and the same KEK.
+    """
     if home.exists():
         require_home(home)
+    asked = {"database": database, "kek": kek}
+    _chosen(home, asked)  # what cannot be is refused before there is a directory
     home.mkdir(parents=True, exist_ok=True, mode=0o700)
-    made: list[str] = []
     with locked(home):
-        config = home / CONFIG_FILE
-        if not config.exists():
-            text = _config(home, database, kek)  # refuses what cannot be used before anything is written
-            with os.fdopen(os.open(config, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
-                file.write(text)
-            made.append(CONFIG_FILE)
-        settings = load_settings(home)
-        kek_path = _path_of(settings.kek, "file", home, "kek")
-        database_path = _path_of(settings.database, "sqlite", home, "database")
-        if not kek_path.exists():
-            if database_path.exists():
-                raise HomeError(
-                    f"{database_path} is there but its KEK is not: restore {kek_path}; a new KEK would open nothing"
-                )
-            make_kek_file(kek_path)
-            made.append(kek_path.name)
-        if not database_path.exists():
-            made.append(database_path.name)
-        store = open_sqlite(database_path, _end_without_log)
+        urls = _chosen(home, asked)
+        made: list[Path] = []
         try:
-            _found(store, FileKek(kek_path))
-        finally:
-            store.close()
-    return made
+            _make(home, urls, made)
+        except BaseException:
+            for path in made:
+                for beside in ("", "-wal", "-shm"):
+                    Path(f"{path}{beside}").unlink(missing_ok=True)
+            raise
+    return [path.name for path in made]
+
+
+def _make(home: Path, urls: Mapping[str, str], made: list[Path]) -> None:
+    """Make what is missing, and add to `made` what is being made."""
+    database, kek = (_path_of(urls[name], scheme, home, name) for name, scheme in _SCHEMES.items())
+    config = home / CONFIG_FILE
+    if not config.exists():
+        with os.fdopen(os.open(config, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+            made.append(config)
+            file.write(_config(urls))
+    if not kek.exists():
+        if database.exists():
+            raise HomeError(f"{database} is there but its KEK is not: restore {kek}; a new KEK would open nothing")
+        make_kek_file(kek)
+        made.append(kek)
+    if not database.exists():
+        made.append(database)
+    store = open_sqlite(database, _end_without_log)
+    try:
+        _found(store, FileKek(kek))
+    finally:
+        store.close()
+
+
+def _chosen(home: Path, asked: Mapping[str, str | None]) -> dict[str, str]:
+    """Return the URLs of database and KEK. Raises `HomeError` where what is asked is not what the home has."""
+    settings = load_settings(home)
+    urls: dict[str, str] = {}
+    for name, scheme in _SCHEMES.items():
+        has = str(getattr(settings, name))
+        url = asked[name]
+        urls[name] = has if url is None else url
+        path = _path_of(urls[name], scheme, home, name).resolve()
+        is_said = (home / CONFIG_FILE).exists() or name in settings.model_fields_set
+        if is_said and path != _path_of(has, scheme, home, name).resolve():
+            raise HomeError(
+                f"{home / CONFIG_FILE} or {ENV_PREFIX}{name.upper()} names another {name}, and nothing was changed: "
+                f"leave --{name} out, or give another --home"
+            )
+        written = _path_of(written_setting(home, name), scheme, home, name).resolve()
+        if written.exists() and not path.exists():
+            raise HomeError(
+                f"{home} has a {name} already, {written}, and gets no second one: leave --{name} and "
+                f"{ENV_PREFIX}{name.upper()} out, or give another --home"
+            )
+        if path.parent != home.resolve() and not path.parent.is_dir():
+            raise HomeError(f"there is no directory {path.parent} for the {name}: make it, or choose another path")
+    return urls
 
 
 def _found(store: SqliteStore, kek: KekProvider) -> None:
@@ -179,13 +228,13 @@ def _found(store: SqliteStore, kek: KekProvider) -> None:
         make_keys(store, kek, system_randomness, wall_clock())
 
 
-def _config(home: Path, database: str | None, kek: str | None) -> str:
+def _config(urls: Mapping[str, str]) -> str:
+    """The text of a new config: the defaults as remarks, and what differs from them."""
     text = default_config()
-    for name, scheme, value in (("database", "sqlite", database), ("kek", "file", kek)):
-        if value is not None:
-            _path_of(value, scheme, home, name)
-            default = Settings.model_fields[name].default
-            text = text.replace(f'# {name} = "{default}"', f"{name} = {json.dumps(value)}")  # quoted as TOML quotes
+    for name, url in urls.items():
+        default = Settings.model_fields[name].default
+        if url != default:
+            text = text.replace(f'# {name} = "{default}"', f"{name} = {json.dumps(url)}")  # quoted as TOML quotes
     return text
 
 

@@ -95,6 +95,13 @@ def load_settings(home: Path) -> Settings:
         raise BadSettingsError(f"{home / CONFIG_FILE} is not TOML: {type(error).__name__}") from None
 
 
+def written_setting(home: Path, name: str) -> str:
+    """Return what a setting that is a text is where the environment says nothing: as it is written, or its default."""
+    path = home / CONFIG_FILE
+    written = tomllib.loads(path.read_text()) if path.exists() else {}
+    return str(written.get(name, Settings.model_fields[name].default))
+
+
 def default_config() -> str:
     """Return the text of a new `config.toml`: every setting with its default, commented out."""
     lines = [

@@ -47,11 +47,10 @@ _GIVE_TLS = (
 def init(home: Path, database: str | None, kek: str | None, *, as_json: bool) -> None:
     """Make an installation: configuration, key, database.
 
-    Makes no instance, and overwrites nothing: what is there stays as it is.
+    Makes no instance, and overwrites nothing: what is there stays as it is. The database and the key that it uses are
+    written into config.toml, also where the environment names them.
     """
     made = _make(home, database, kek)
-    if CONFIG_FILE not in made and (database or kek):
-        remark(f"{home / CONFIG_FILE} was there before and stays as it is: change database and kek there")
     if home.stat().st_mode & _OPEN_TO_OTHERS:
         remark(f"{home} can be entered by others: run `chmod 700 {home}`")
     following = [

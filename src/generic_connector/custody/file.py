@@ -28,10 +28,14 @@ def make_kek_file(path: Path) -> None:
     key_id = f"file-{secrets.token_hex(4)}"
     line = f"{_FORMAT} {key_id} {base64.b64encode(secrets.token_bytes(KEY_BYTES)).decode()}\n"
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with os.fdopen(descriptor, "w") as file:
-        file.write(line)
-        file.flush()
-        os.fsync(file.fileno())
+    try:
+        with os.fdopen(descriptor, "w") as file:
+            file.write(line)
+            file.flush()
+            os.fsync(file.fileno())
+    except BaseException:
+        path.unlink()  # half a key is none, and would be in the way of a whole one
+        raise
 
 
 class FileKek:
