@@ -127,9 +127,9 @@ def require_home(home: Path) -> None:
         raise HomeError(": ".join(fault))
 
 
-def how_to_open(path: Path) -> str:
-    """Return what a user does who may not use a path: as its owner, change its mode; else, be its owner."""
-    quoted, uid = shlex.quote(str(path)), path.stat().st_uid
+def how_to_open(path: Path, *others: Path) -> str:
+    """Return what a user does who may not use paths of one owner: as that, change their modes; else, be that."""
+    quoted, uid = shlex.join(map(str, (path, *others))), path.stat().st_uid
     if uid == os.geteuid():
         return f"run `chmod u+rwX {quoted}`, and see that its volume is not mounted read-only"
     try:
@@ -412,8 +412,6 @@ async def assemble(
 
 
 def _make_processors(home: Path, settings: Settings, clock: Clock) -> dict[str, Processor]:
-    """The sandbox, and what config.toml names."""
-    configured = {"sandbox": {"use": "sandbox"}, **settings.processors}
     return {
         name: find_processor(options.get("use", name))(
             ProcessorContext(
@@ -423,5 +421,10 @@ def _make_processors(home: Path, settings: Settings, clock: Clock) -> dict[str, 
                 clock=clock,
             )
         )
-        for name, options in configured.items()
+        for name, options in configured_processors(settings).items()
     }
+
+
+def configured_processors(settings: Settings) -> dict[str, dict[str, str]]:
+    """Return the sandbox, and what config.toml names."""
+    return {"sandbox": {"use": "sandbox"}, **settings.processors}

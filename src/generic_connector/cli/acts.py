@@ -30,11 +30,11 @@ from generic_connector.home import (
     wall_clock,
 )
 from generic_connector.journal import read_only
+from generic_connector.processors.sandbox import book_path
 from generic_connector.settings import load_settings
 from generic_connector.telemetry import EventLog
 from generic_connector.web.control import NoAnswerError, NoServerError, ask
 
-SANDBOX_BOOK = "sandbox.db"
 _TRIED_FOR_S = 5.0
 _PAUSE_S = 0.05
 _ANSWER_TIMEOUT_S = 3600.0
@@ -112,10 +112,11 @@ def reading(home: Path) -> Iterator[sqlite3.Connection]:
 def reading_sandbox(home: Path) -> Iterator[sqlite3.Connection | None]:
     """Read the sandbox's book. None before its first purchase."""
     require_home(home)
-    if not (home / SANDBOX_BOOK).exists():
+    book = book_path(home, "sandbox")
+    if not book.exists():
         yield None
         return
-    with _reading(home / SANDBOX_BOOK) as connection:
+    with _reading(book) as connection:
         yield connection
 
 

@@ -7,6 +7,8 @@ long, `ok` the rest. A finding that is not ok says what to do. Exit status 1 whe
 The checks go from the ground up; where one floor is missing, what stands on it is not looked at.
 """
 
+import glob
+import os
 import resource
 import shlex
 import shutil
@@ -14,6 +16,8 @@ import sqlite3
 import stat
 from collections import Counter
 from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Set as AbstractSet
+from contextlib import closing
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -21,25 +25,37 @@ from pathlib import Path
 import click
 
 from generic_connector.administration import RETENTION_MONTHS, iso, months_before
-from generic_connector.cli.acts import SANDBOX_BOOK, is_served, reading
+from generic_connector.cli.acts import is_served, reading
 from generic_connector.cli.options import command, example, home_option, json_option
 from generic_connector.cli.output import GAP, plain, say_json, words
 from generic_connector.connector import LEFT_TO_THE_RETRY_MS
 from generic_connector.custody.file import FileKek, NoKekError
 from generic_connector.envelope import SEALS_MAX, Purpose, TamperedError, key_aad
-from generic_connector.home import CONTROL_SOCKET, HomeError, database_path, fault_of, kek_path, wall_clock
+from generic_connector.home import (
+    CONTROL_SOCKET,
+    HomeError,
+    configured_processors,
+    database_path,
+    fault_of,
+    how_to_open,
+    kek_path,
+    wall_clock,
+)
 from generic_connector.identity import PASSWORD, days_left
 from generic_connector.instance import Instance, Mode
-from generic_connector.journal import version_warning
-from generic_connector.ledger import State
+from generic_connector.journal import read_only, version_warning
+from generic_connector.ledger import Row, State
 from generic_connector.ports import KekProvider
-from generic_connector.processors import UnknownProcessorError, find_processor
+from generic_connector.processors import BUILT_IN, UnknownProcessorError, find_processor
+from generic_connector.processors.sandbox import book_path, read_faults
+from generic_connector.processors.sandbox import migrations as migrations_of_the_book
 from generic_connector.settings import CONFIG_FILE, BadSettingsError, Settings, load_settings
 from generic_connector.stores.sqlite import (
     SqliteReader,
     claimed_first_and_last,
     migrations,
     schema_version,
+    some_past,
     unsettled_rows,
 )
 
@@ -52,6 +68,7 @@ CLOCK_MS_MIN = 1_767_225_600_000
 
 _OTHERS_ENTER, _OTHERS_WRITE = 0o077, 0o022
 _DEFAULT = "Default"
+_IDS_SHOWN = 3
 
 
 class Level(StrEnum):
@@ -119,12 +136,19 @@ def examine(home: Path) -> Findings:
         settings = load_settings(home)
         database, kek = database_path(home, settings), kek_path(home, settings)
     except (BadSettingsError, HomeError) as error:
-        yield Finding(Level.ERROR, "config", str(error), f"edit {home / CONFIG_FILE}")
+        by_default = Settings.model_construct()
+        yield from _check_files(home, database_path(home, by_default), by_default)
+        config = home / CONFIG_FILE
+        is_closed = config.exists() and not os.access(config, os.R_OK)
+        yield Finding(Level.ERROR, "config", str(error), how_to_open(config) if is_closed else f"edit {config}")
         return
+    closed = yield from _check_files(home, database, settings)
     yield from _check_config(home, settings)
     yield from _check_disk(database)
+    yield from _check_books(home, settings, closed)
     provider = yield from _check_kek(kek, database)
-    yield from _check_database(home, database, settings, provider)
+    if not closed & {database, database.parent}:
+        yield from _check_database(home, database, settings, provider)
 
 
 # --- The ground ------------------------------------------------------------------------------------------------------
@@ -138,26 +162,62 @@ def _check_home(home: Path) -> Findings:
         yield Finding(level, "home", f"others can get into {home}", f"chmod 700 {quoted}")
     else:
         yield Finding(Level.OK, "home", f"{home} is its owner's alone")
-    wide, foreign = [], []
-    for path in _files(home):
-        status = path.lstat()
-        if stat.S_IMODE(status.st_mode) & _OTHERS_ENTER:
-            wide.append(shlex.quote(str(path)))
-        if status.st_uid != found.st_uid:
-            foreign.append(shlex.quote(str(path)))
+
+
+def _check_files(home: Path, database: Path, settings: Settings) -> Generator[Finding, None, frozenset[Path]]:
+    """Yield what is wrong with owners and modes; return what this user cannot use.
+
+    Copies that lie beside our files are nobody else's either, but need not be written. The KEK has a check of its own.
+    """
+    used = _used(home, database, settings)
+    copies = {copy for path in (database, home / "sandbox") for copy in _beside(path)}
+    files = [path for path in sorted({*used, *copies}) if path.exists()]
+    wide = [path for path in files if stat.S_IMODE(path.lstat().st_mode) & _OTHERS_ENTER]
+    foreign = [path for path in files if path.lstat().st_uid != home.stat().st_uid]
+    closed = [path for path in dict.fromkeys((home, database.parent, *used)) if path.exists() and not _is_open(path)]
     if wide:
-        yield Finding(Level.ERROR, "permissions", f"others can use {words(wide)}", f"chmod 600 {' '.join(wide)}")
+        mend = f"chmod 600 {shlex.join(map(str, wide))}"
+        yield Finding(Level.ERROR, "permissions", f"others can use {words(wide)}", mend)
     if foreign:
-        mend = f"chown --reference={quoted} {' '.join(foreign)}"
+        mend = f"chown --reference={shlex.quote(str(home))} {shlex.join(map(str, foreign))}"
         yield Finding(Level.ERROR, "owner", f"{words(foreign)} belong to another user than {home}", mend)
-    if not wide and not foreign:
+    if closed:
+        text = f"this user cannot read and write {words(closed)}, as serve and other commands must"
+        yield Finding(Level.ERROR, "permissions", text, how_to_open(*closed))
+    if not wide and not foreign and not closed:
         yield Finding(Level.OK, "permissions", "all files are their owner's alone")
+    return frozenset(closed)
 
 
-def _files(home: Path) -> list[Path]:
-    """The files of ours that are there. The KEK has a check of its own."""
-    books = [path for name in (SANDBOX_BOOK, "ledger.db") for path in home.glob(f"{name}*")]
-    return [path for path in (home / CONFIG_FILE, home / "lock", home / CONTROL_SOCKET, *books) if path.exists()]
+def _used(home: Path, database: Path, settings: Settings) -> list[Path]:
+    """The files that are written while the program runs, and the config."""
+    books = [book_path(home, name) for name in _sandboxes(settings)]
+    named = [home / CONFIG_FILE, home / "lock", home / CONTROL_SOCKET]
+    return [*named, *(file for book in (database, *books) for file in _of_sqlite(book))]
+
+
+def _of_sqlite(path: Path) -> list[Path]:
+    """A database and what SQLite keeps beside it."""
+    return [path, path.with_name(f"{path.name}-wal"), path.with_name(f"{path.name}-shm")]
+
+
+def _beside(path: Path) -> Iterator[Path]:
+    """What has a database's name, and more of it."""
+    for more in ("-*", ".*"):
+        yield from path.parent.glob(glob.escape(path.name) + more)
+
+
+def _sandboxes(settings: Settings) -> list[str]:
+    """The names of the processors that are sandboxes, each with a book of its own."""
+    known = {BUILT_IN.name, BUILT_IN.value}
+    return [name for name, options in configured_processors(settings).items() if options.get("use", name) in known]
+
+
+def _is_open(path: Path) -> bool:
+    """Whether this user can do with a path what the program does with it."""
+    if path.name == CONFIG_FILE:
+        return os.access(path, os.R_OK)
+    return os.access(path, os.R_OK | os.W_OK | (os.X_OK if path.is_dir() else 0))
 
 
 def _check_machine() -> Findings:
@@ -211,6 +271,31 @@ def _check_disk(database: Path) -> Findings:
         else f"make room on the volume of {database.parent}: what cannot be written is refused"
     )
     yield Finding(level, "disk", f"{free // 2**20} MiB are free", mend)
+
+
+def _check_books(home: Path, settings: Settings, closed: AbstractSet[Path]) -> Findings:
+    """A book that cannot be used keeps serve and every act from working, whatever the processor of the instances."""
+    for name in _sandboxes(settings):
+        path = book_path(home, name)
+        if path in closed or not path.exists() or path.stat().st_size == 0:
+            continue
+        try:
+            with closing(read_only(path)) as connection:
+                applied = schema_version(connection)
+                read_faults(connection)
+        except sqlite3.Error as error:
+            files = shlex.join(str(file) for file in _of_sqlite(path) if file.exists())
+            aside = shlex.quote(str(home / "set-aside"))
+            text = f"{path} cannot be used ({type(error).__name__}: {error})"
+            mend = f"mkdir -p {aside} && mv {files} {aside}, with no server running: the sandbox begins a new book"
+            yield Finding(Level.ERROR, "sandbox", text, mend)
+        else:
+            known = len(migrations_of_the_book())
+            if applied > known:
+                text = f"{path} is of version {applied}, and this program knows {known}"
+                yield Finding(Level.ERROR, "sandbox", text, "install the version of the program that made it")
+            else:
+                yield Finding(Level.OK, "sandbox", f"{path.name} opens")
 
 
 # --- Keys and database -----------------------------------------------------------------------------------------------
@@ -343,7 +428,19 @@ def _check_credentials(home: Path, reader: SqliteReader) -> Findings:
 
 def _check_ledger(home: Path, connection: sqlite3.Connection) -> Findings:
     now_ms = wall_clock()
-    rows = unsettled_rows(connection, claimed_before_ms=now_ms)
+    yield from _check_unsettled(home, unsettled_rows(connection, claimed_before_ms=now_ms), now_ms)
+    first_ms, last_ms = claimed_first_and_last(connection)
+    if last_ms is not None and last_ms > now_ms + CLOCK_AHEAD_MS_MAX:
+        text = f"the last payment was at {iso(last_ms)}, and the clock says {iso(now_ms)}"
+        yield Finding(Level.ERROR, "clock", text, "timedatectl set-ntp true")
+    past_ms = months_before(now_ms, RETENTION_MONTHS)
+    # The first row alone would not do: one that is in doubt stays, however old it is. It only spares the search.
+    if first_ms is not None and first_ms < past_ms and some_past(connection, past_ms, 1)[0]:
+        text = f"there are payments that ended before {iso(past_ms)}: they are past {RETENTION_MONTHS} months"
+        yield Finding(Level.WARNING, "retention", text, command("vault purge", home))
+
+
+def _check_unsettled(home: Path, rows: Sequence[Row], now_ms: int) -> Findings:
     in_doubt = [row.id for row in rows if row.state is State.IN_DOUBT]
     left = [
         row.id
@@ -352,20 +449,24 @@ def _check_ledger(home: Path, connection: sqlite3.Connection) -> Findings:
         and row.lease_until_ms <= now_ms
         and row.claimed_at_ms < now_ms - LEFT_TO_THE_RETRY_MS
     ]
+    running = len(rows) - len(in_doubt) - len(left)
     if in_doubt:
-        text = f"{len(in_doubt)} payments are in doubt: money may have moved ({words(in_doubt[:3])} ...)"
+        text = f"{_payments(len(in_doubt), 'is', 'are')} in doubt: money may have moved ({_some(in_doubt)})"
         settle = command("reconcile settle ID captured|not-captured --reason TEXT", home)
         mend = f"{command('reconcile --once', home)}; where that finds nothing out: {settle}"
         yield Finding(Level.ERROR, "payments", text, mend)
     if left:
-        text = f"{len(left)} payments were left running by a server that ended ({words(left[:3])} ...)"
+        text = f"{_payments(len(left), 'was', 'were')} left running by a server that ended ({_some(left)})"
         yield Finding(Level.WARNING, "payments", text, command("reconcile --once", home))
+    if running:
+        yield Finding(Level.OK, "payments", f"{_payments(running, 'is', 'are')} at work, or left to Twilio's retry")
     if not rows:
         yield Finding(Level.OK, "payments", "none is unsettled")
-    first_ms, last_ms = claimed_first_and_last(connection)
-    if last_ms is not None and last_ms > now_ms + CLOCK_AHEAD_MS_MAX:
-        text = f"the last payment was at {iso(last_ms)}, and the clock says {iso(now_ms)}"
-        yield Finding(Level.ERROR, "clock", text, "timedatectl set-ntp true")
-    if first_ms is not None and first_ms < months_before(now_ms, RETENTION_MONTHS):
-        text = f"the first payment was at {iso(first_ms)}: it is past {RETENTION_MONTHS} months"
-        yield Finding(Level.WARNING, "retention", text, command("vault purge", home))
+
+
+def _payments(count: int, one: str, many: str) -> str:
+    return f"1 payment {one}" if count == 1 else f"{count} payments {many}"
+
+
+def _some(ids: Sequence[str]) -> str:
+    return words(ids[:_IDS_SHOWN]) + (" ..." if len(ids) > _IDS_SHOWN else "")

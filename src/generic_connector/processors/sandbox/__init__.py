@@ -11,9 +11,9 @@ and no mock: it has a book on disk, says no more than the book says, and keeps i
 It is for one process: what is in flight is known in memory only.
 """
 
-from generic_connector.processors.sandbox.book import StatementLine, read_faults, statement
+from generic_connector.processors.sandbox.book import StatementLine, migrations, read_faults, statement
 from generic_connector.processors.sandbox.outcome import DELAY_MS_MAX, Fault, FaultKind, InvalidFaultError
-from generic_connector.processors.sandbox.processor import HOLD_S, SandboxProcessor, create
+from generic_connector.processors.sandbox.processor import HOLD_S, SandboxProcessor, book_path, create
 
 __all__ = [
     "DELAY_MS_MAX",
@@ -23,7 +23,9 @@ __all__ = [
     "InvalidFaultError",
     "SandboxProcessor",
     "StatementLine",
+    "book_path",
     "create",
+    "migrations",
     "read_faults",
     "statement",
 ]

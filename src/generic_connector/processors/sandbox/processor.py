@@ -22,6 +22,7 @@ import sys
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from enum import Enum, auto
+from pathlib import Path
 from typing import NoReturn
 
 from generic_connector.bank import BankAccount
@@ -63,8 +64,12 @@ Sleep = Callable[[float], Awaitable[None]]
 
 def create(context: ProcessorContext) -> "SandboxProcessor":
     """Return the sandbox of a home. Under another name it is another bank, with a book of its own. No options."""
-    name = "sandbox" if context.name == "sandbox" else f"sandbox-{context.name}"
-    return SandboxProcessor(open_book(context.home / f"{name}.db", context.clock, _end))
+    return SandboxProcessor(open_book(book_path(context.home, context.name), context.clock, _end))
+
+
+def book_path(home: Path, name: str) -> Path:
+    """Return where the book of the sandbox of this name is."""
+    return home / ("sandbox.db" if name == "sandbox" else f"sandbox-{name}.db")
 
 
 def _end(error: BaseException) -> NoReturn:
