@@ -22,7 +22,7 @@ import pytest
 from commanding import COMMAND, VISA, Done, done, judge, put, run, run_like_anybody, shown
 from generic_connector.administration import months_before
 from generic_connector.cli import acts, program
-from generic_connector.cli.options import Duration
+from generic_connector.cli.options import Duration, duration
 from generic_connector.home import HomeLockedError, locked, wall_clock
 from generic_connector.ledger import State
 from generic_connector.stores.sqlite import open_sqlite
@@ -116,6 +116,7 @@ def test_home_is_taken_from_the_last_word_that_names_it(tmp_path: Path, monkeypa
 def test_durations(typed: str, seconds: int) -> None:
     """Durations are a number and a unit."""
     assert Duration().convert(typed, None, None) == seconds
+    assert duration(seconds) == typed
 
 
 @pytest.mark.parametrize("typed", ["", "90", "d", "1.5h", "-1d", "90 d", "9999999d", "1w", "٩d"])
@@ -529,14 +530,28 @@ def test_a_text_cannot_steer_the_terminal(shop: Path) -> None:
 def test_reconcile_says_what_stays_in_doubt(shop: Path) -> None:
     """--once exits 1 while a payment of a processor without an answer is in doubt, and 0 when none is left."""
     assert shown(shop, "reconcile", "--once") == []
+    assert run(shop, "reconcile", "--once").out == "nothing is unsettled\n"
     put(shop, "doubt", State.IN_DOUBT, processor="gone", sent_at_ms=wall_clock())
 
     young = run(shop, "reconcile", "--once", "--json")
     old = run(shop, "reconcile", "--once", "--older-than", "0s", "--json")
 
-    assert (young.status, young.json) == (0, [])
+    assert (young.status, young.json) == (1, [])
     assert (old.status, old.json) == (1, [{"id": "ch_doubt", "state": "in_doubt"}])
     assert "reconcile settle" in run(shop, "reconcile", "--once", "--older-than", "0s").out
+
+
+def test_reconcile_tells_of_what_is_too_young_to_be_looked_at(shop: Path) -> None:
+    """A young row at work is nothing wrong, a young doubt is; neither is passed over, and the option is named."""
+    put(shop, "young", State.RUNNING)
+    at_work = run(shop, "reconcile", "--once")
+    put(shop, "doubt", State.IN_DOUBT)
+    doubt, doubt_json = run(shop, "reconcile", "--once"), run(shop, "reconcile", "--once", "--json")
+
+    told = "; they are left to the retry, and `--older-than 0s` looks at them too\n"
+    assert at_work == Done(0, f"nothing older than 2m is unsettled\nyounger: 1 running{told}", "")
+    assert doubt == Done(1, f"nothing older than 2m is unsettled\nyounger: 1 in_doubt, 1 running{told}", "")
+    assert doubt_json == Done(1, "[]\n", f"younger: 1 in_doubt, 1 running{told}")
 
 
 @pytest.mark.parametrize(("outcome", "state"), [("captured", "approved"), ("not-captured", "not_captured")])
@@ -558,10 +573,16 @@ def test_a_person_settles(shop: Path, outcome: str, state: str) -> None:
 
 
 def test_reconcile_settle_needs_a_reason_and_an_outcome(shop: Path) -> None:
-    """Both are usage; an unknown id is refused."""
+    """Both are usage; an unknown id is refused, and so is a reason that says nothing."""
     assert run(shop, "reconcile", "settle", "x", "captured").status == 2
     assert run(shop, "reconcile", "settle", "x", "maybe", "--reason", "r").status == 2
     assert run(shop, "reconcile", "settle", "x", "captured", "--reason", "r").status == 1
+    put(shop, "doubt", State.IN_DOUBT)
+    for reason in ("", "  ", "\t-\n"):
+        refused = run(shop, "reconcile", "settle", "doubt", "captured", "--reason", reason)
+        assert refused.status == 1
+        assert "--reason TEXT" in refused.err
+    assert shown(shop, "transaction", "show", "doubt")["state"] == "in_doubt"
     assert run(shop, "reconcile", "--json").status == 2
 
 

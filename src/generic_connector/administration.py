@@ -305,6 +305,8 @@ class Administration:
 
     async def _reconcile_settle(self, arguments: Arguments, actor: str) -> Result:
         id_, captured, reason = str(arguments["id"]), bool(arguments["captured"]), scrub(str(arguments["reason"]))
+        if not any(char.isalnum() for char in reason):
+            raise RefusedError("nothing was settled: say how you know, --reason TEXT; it is kept with the payment")
         rows = [row for row in self._find_rows(id_) if row.method is Method.CHARGE]
         if len(rows) != 1:
             raise RefusedError("no charge, or more than one, has this id: give the charge id (ch_...) that logs show")

@@ -90,6 +90,14 @@ class Duration(click.ParamType[int]):
         return int(match[1]) * _SECONDS[match[2]]
 
 
+def duration(seconds: int) -> str:
+    """Return a duration as it is typed."""
+    for unit, length_s in reversed(_SECONDS.items()):
+        if seconds and seconds % length_s == 0:
+            return f"{seconds // length_s}{unit}"
+    return "0s"
+
+
 class Age(click.ParamType[int]):
     """An age such as `13M` or `400d`, as the moment that lies so long ago, in milliseconds since 1970."""
 
