@@ -10,6 +10,7 @@ import struct
 import subprocess
 import sys
 import termios
+import time
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from fcntl import ioctl
@@ -715,6 +716,34 @@ def test_an_act_that_was_asked_and_not_answered_is_not_asked_again(shop: Path) -
     assert result.status == 1
     assert "may or may not be done" in result.err
     assert len(asked) == 1
+
+
+def test_a_server_that_is_stopped_is_not_waited_for(shop: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the socket takes and nobody answers ends soon, with where to look; and `doctor` finds it."""
+    monkeypatch.setattr(acts, "_ANSWER_TIMEOUT_S", 0.1)
+    monkeypatch.setattr(acts, "_LONG_ANSWER_TIMEOUT_S", {"reconcile": 0.3})
+    monkeypatch.setattr(acts, "_TRIED_FOR_S", 0.1)
+
+    with locked(shop), socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(shop / "control.sock"))
+        listener.listen()
+        results = [run(shop, "instance", "list")]
+        began = time.monotonic()
+        results.append(run(shop, "reconcile", "--once"))
+        waited_s = time.monotonic() - began
+        found = [one for one in run(shop, "doctor", "--json").json if one["check"] == "server"]
+
+    assert [result.status for result in results] == [1, 1]
+    assert all(f"doctor --home {shop}" in result.err for result in results)
+    assert waited_s >= 0.3
+    assert [one["level"] for one in found] == ["error"]
+    assert "kill -CONT" in found[0]["mend"]
+
+
+def test_only_looking_up_may_take_long() -> None:
+    """An hour for `reconcile`, which asks a processor about each payment; half a minute for all else."""
+    assert acts._ANSWER_TIMEOUT_S <= 30  # noqa: SLF001 - the claim is about this number
+    assert set(acts._LONG_ANSWER_TIMEOUT_S) == {"reconcile"}  # noqa: SLF001 - as above
 
 
 def test_a_server_waits_for_a_command_that_has_the_lock_for_a_moment(shop: Path) -> None:

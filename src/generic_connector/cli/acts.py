@@ -15,9 +15,11 @@ import sys
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
+from enum import Enum, auto
 from pathlib import Path
 from typing import Any
 
+from generic_connector.cli.options import command
 from generic_connector.home import (
     CONTROL_SOCKET,
     HomeError,
@@ -37,8 +39,9 @@ from generic_connector.web.control import NoAnswerError, NoServerError, ask
 
 _TRIED_FOR_S = 5.0
 _PAUSE_S = 0.05
-_ANSWER_TIMEOUT_S = 3600.0
-"""Looking up many payments at a slow processor takes its time."""
+_ANSWER_TIMEOUT_S = 30.0
+_LONG_ANSWER_TIMEOUT_S = {"reconcile": 3600.0}
+"""Looking up many payments at a slow processor takes its time; everything else is a commit or two."""
 
 
 def act(home: Path, name: str, arguments: Mapping[str, Any]) -> Any:  # noqa: ANN401 - JSON
@@ -51,7 +54,9 @@ def act(home: Path, name: str, arguments: Mapping[str, Any]) -> Any:  # noqa: AN
         except HomeLockedError:
             pass
         try:
-            return ask(home / CONTROL_SOCKET, name, arguments, _ANSWER_TIMEOUT_S)
+            return ask(home / CONTROL_SOCKET, name, arguments, _LONG_ANSWER_TIMEOUT_S.get(name, _ANSWER_TIMEOUT_S))
+        except NoAnswerError as error:
+            raise NoAnswerError(f"{error}; whether the server is at work, `{command('doctor', home)}` says") from None
         except NoServerError:
             if time.monotonic() > give_up_at:
                 raise HomeLockedError(
@@ -79,7 +84,7 @@ def lock_for_server(home: Path) -> Iterator[None]:
                 held.enter_context(locked(home))
                 break
             except HomeLockedError:
-                if is_served(home) or time.monotonic() > give_up_at:
+                if served(home) is Served.YES or time.monotonic() > give_up_at:
                     raise HomeLockedError(
                         f"a server runs on {home} already, and a SQLite home has one: stop it, or give another --home"
                     ) from None
@@ -87,13 +92,24 @@ def lock_for_server(home: Path) -> Iterator[None]:
         yield
 
 
-def is_served(home: Path) -> bool:
-    """Whether a server answers at the home's control socket."""
+class Served(Enum):
+    """What is at a home's control socket."""
+
+    YES = auto()
+    NO = auto()
+    SILENT = auto()
+    """Something listens and does not answer: a server that is stopped, or has far too much to do."""
+
+
+def served(home: Path) -> Served:
+    """Return whether a server answers at the home's control socket."""
     try:
         ask(home / CONTROL_SOCKET, "instance list", {}, _TRIED_FOR_S)
-    except (NoServerError, NoAnswerError):
-        return False
-    return True
+    except NoServerError:
+        return Served.NO
+    except NoAnswerError:
+        return Served.SILENT
+    return Served.YES
 
 
 @contextmanager

@@ -25,7 +25,7 @@ from pathlib import Path
 import click
 
 from generic_connector.administration import RETENTION_MONTHS, iso, months_before
-from generic_connector.cli.acts import is_served, reading
+from generic_connector.cli.acts import Served, reading, served
 from generic_connector.cli.options import command, example, home_option, json_option
 from generic_connector.cli.output import GAP, plain, say_json, words
 from generic_connector.connector import LEFT_TO_THE_RETRY_MS
@@ -237,8 +237,14 @@ def _check_server(home: Path) -> Findings:
     socket = home / CONTROL_SOCKET
     if not socket.exists():
         yield Finding(Level.OK, "server", "no server runs")
-    elif is_served(home):
+        return
+    found = served(home)
+    if found is Served.YES:
         yield Finding(Level.OK, "server", "a server runs and takes commands")
+    elif found is Served.SILENT:
+        text = f"whoever listens at {socket} does not answer: a server that is stopped, or has far too much to do"
+        mend = "find its process: `kill -CONT PID` wakes one that is stopped; else end it, and start it again"
+        yield Finding(Level.ERROR, "server", text, mend)
     else:
         yield Finding(
             Level.WARNING,
