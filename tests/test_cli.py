@@ -320,6 +320,7 @@ def test_instance_add_prints_the_credentials_once(home: Path) -> None:
 
     password = re.search(r"password +([a-p]{40})\n", result.out)
     assert password is not None
+    assert re.search(r"username +ic[a-p]{16}\n", result.out)  # letters and digits only, as the password
     assert "shown this once" in result.out
     assert re.search(r"Unique Name +Default\n.*Mode +TEST\n.*Endpoint URL +https://.*/\n", result.out, re.DOTALL)
     for words in (("instance", "list"), ("instance", "show", "Default"), ("doctor",)):
@@ -429,6 +430,22 @@ def test_access_tokens_are_issued_listed_and_revoked(shop: Path) -> None:
 def test_access_token_refuses(shop: Path, words: tuple[str, ...], status: int) -> None:
     """Unknown instances, ids and scopes, and a life of more than a year, are refused."""
     assert run(shop, "access-token", *words).status == status
+
+
+@pytest.mark.parametrize(("allowed", "other"), [("charge", "tokenize"), ("tokenize", "charge")])
+def test_a_token_that_could_do_nothing_is_not_issued(home: Path, allowed: str, other: str) -> None:
+    """A scope that the instance has not is refused, alone or among others, with what to do; nothing is kept of it."""
+    done(home, "instance", "add", "Shop", "--allow", allowed)
+    words = ("access-token", "issue", "--instance", "Shop", "--scope")
+
+    refused = [run(home, *words, other), run(home, *words, other, "--scope", allowed)]
+
+    assert [(1, ""), (1, "")] == [(result.status, result.out) for result in refused]
+    assert all(
+        f"Shop may not {other}" in result.err and f"leave --scope {other} out" in result.err for result in refused
+    )
+    assert shown(home, "access-token", "list") == []
+    assert shown(home, *words, allowed)["scopes"] == [allowed]
 
 
 # --- The sandbox -----------------------------------------------------------------------------------------------------

@@ -111,7 +111,7 @@ REFUSED: Mapping[str, Header] = {
     "a letter more": lambda served: basic(_username(served), _password(served) + "a"),
     "a space more": lambda served: basic(_username(served), _password(served) + " "),
     "colons after it": lambda served: basic(_username(served), _password(served) + ":"),
-    "wrong username": lambda served: basic("ic_nobody", _password(served)),
+    "wrong username": lambda served: basic("icnobody", _password(served)),
     "the unique name as username": lambda served: basic("Default", _password(served)),
     "empty username": lambda served: basic("", _password(served)),
     "another instance's password": lambda served: basic(_username(served), _password(served, "Other")),
@@ -152,7 +152,7 @@ def test_every_reply_that_lets_in_carries_no_challenge(gateway: Served) -> None:
 
 def test_refused_credentials_are_logged_with_the_address_and_the_reason(gateway: Served) -> None:
     """The log says who tried and what was wrong, but never with what."""
-    reply = pay(gateway, basic("ic_somebody", "hunter2-hunter2"))
+    reply = pay(gateway, basic("icsomebody", "hunter2-hunter2"))
 
     (event,) = until(lambda: events(gateway, request_id=reply.headers["x-request-id"]))
     assert ("refused_credential", "wrong username or password") == (event["event"], event["reason"])
@@ -650,7 +650,7 @@ def test_an_unknown_username_costs_what_a_wrong_password_costs(gateway: Served) 
     keyring = CountingKeyring(parts.store, FileKek(parts.home / "kek"), parts.randomness)
     directory = Directory(parts.store, keyring, gateway.clock)
     hashes = []
-    for header in (basic("ic_nobody", "wrong"), basic(_username(gateway), "wrong")):
+    for header in (basic("icnobody", "wrong"), basic(_username(gateway), "wrong")):
         keyring.asked = 0
         gateway.call(lambda header=header: directory.identify(header))  # type: ignore[misc]  # mypy infers no default
         hashes.append(keyring.asked)

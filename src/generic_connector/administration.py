@@ -157,7 +157,7 @@ class Administration:
         return Instance(
             id=max(self._directory.instances, default=0) + 1,
             unique_name=name,
-            username=f"ic_{letters(self._randomness(8))}",
+            username=f"ic{letters(self._randomness(8))}",
             mode=mode,
             allow=frozenset(map(Method, arguments.get("allow") or list(Method))),
             processor=processor,
@@ -263,6 +263,12 @@ class Administration:
         life_s = int(arguments["expires_in_s"])
         if not scopes or not 0 < life_s <= TOKEN_LIFE_S_MAX:
             raise RefusedError("an access token has one scope or more, and lives for a year at most")
+        idle = [scope for scope in scopes if Method(scope) not in instance.allow]
+        if idle:
+            raise RefusedError(
+                f"{instance.unique_name} may not {' or '.join(idle)}, so neither may a token of it: leave --scope "
+                f"{idle[0]} out, or name an instance that may (`instance list`)"
+            )
         token = new_access_token(
             instance, scopes, now_ms=self._clock(), expires_in_s=life_s, randomness=self._randomness
         )
