@@ -26,6 +26,7 @@ from generic_connector.cli import acts, program
 from generic_connector.cli.options import Duration, duration
 from generic_connector.home import HomeLockedError, locked, wall_clock
 from generic_connector.ledger import State
+from generic_connector.payment import DeclineCode
 from generic_connector.stores.sqlite import open_sqlite
 
 DAY_MS = 86_400_000
@@ -471,6 +472,18 @@ def test_sandbox_faults_are_set_and_cleared(home: Path) -> None:
     assert len(shown(home, "sandbox", "fault", "hang")) == 1
     assert done(home, "sandbox", "clear").out == "no fault is set any more\n"
     assert len(shown(home, "sandbox", "fault", "hang")) == 1
+
+
+def test_the_declines_to_choose_from_are_in_the_help() -> None:
+    """Whoever types `--help` need not make a mistake to see the codes."""
+    told = re.sub(r"\s+", " ", run(None, "sandbox", "fault", "decline", "--help").out)
+
+    assert f"CODE is one of: {', '.join(DeclineCode)}." in told
+
+
+def test_the_demo_says_that_it_uses_no_home() -> None:
+    """`--home` is taken after every command; where it means nothing, the help says so."""
+    assert "--home DIR Not used" in re.sub(r"\s+", " ", run(None, "demo", "--help").out)
 
 
 @pytest.mark.parametrize(

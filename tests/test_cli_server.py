@@ -284,6 +284,20 @@ def test_serve_prints_one_line_and_ends_in_order(tmp_path: Path) -> None:
     assert not (home / "control.sock").exists()
 
 
+def test_a_free_port_for_metrics_is_told(tmp_path: Path) -> None:
+    """With port 0 the kernel picks one; an event says which."""
+    home = tmp_path / "home"
+    done(home, "init")
+
+    with serving(home, "--port", "0", "--management", "127.0.0.1:0") as started, started.client() as client:
+        assert client.get("/healthz").status_code == 200
+        events = [json.loads(line) for line in started.errors.read_text().splitlines()]
+        (address,) = [event["address"] for event in events if event["event"] == "management"]
+        metrics = client.get(f"http://{address}/metrics/").text
+
+    assert "generic_connector_payments" in metrics
+
+
 def test_after_a_kill_every_command_still_works(tmp_path: Path) -> None:
     """What a killed server leaves behind, socket and journal, is in the way of no command and of no next start."""
     home = tmp_path / "home"

@@ -74,6 +74,14 @@ def once(tmp_path_factory: pytest.TempPathFactory) -> Played:
 # --- demo --once -----------------------------------------------------------------------------------------------------
 
 
+def test_a_home_that_is_named_is_left_alone_and_that_is_said(tmp_path: Path) -> None:
+    """`--home` after the command, or before it: the demonstration goes on in a home of its own, and says so."""
+    played = play(tmp_path / "tmp", "--once", "--home", str(tmp_path / "home"))
+
+    assert (0, 1) == (played.status, played.err.count("--home is not used"))
+    assert not (tmp_path / "home").exists()
+
+
 def test_it_succeeds_and_says_so(once: Played) -> None:
     """All is as it must be, whatever is set in the environment for other installations."""
     assert (0, "") == (once.status, once.err)

@@ -139,6 +139,8 @@ async def serve(parts: Installation, listener: Listener, announce: Callable[[str
     context = tls_context(listener)
     sockets = listen(listener.host, listener.port)
     beside = [] if listener.management is None else listen(*listener.management)
+    if listener.management is not None:
+        parts.log("management", address=_address(listener.management[0], beside[0].getsockname()[1]))
     server = _Server(uvicorn_config(make_gateway(parts, metrics), listener, context, parts.settings), parts)
     control = await serve_control(parts.home / CONTROL_SOCKET, parts.administration, parts.log)
     housekeeping = asyncio.create_task(_reconcile_now_and_then(parts))
@@ -148,8 +150,7 @@ async def serve(parts: Installation, listener: Listener, announce: Callable[[str
 
     def ready() -> None:
         scheme = "http" if context is None else "https"
-        host = f"[{listener.host}]" if ":" in listener.host else listener.host
-        announce(f"{scheme}://{host}:{server.port}")
+        announce(f"{scheme}://{_address(listener.host, server.port)}")
 
     server.ready = ready
     try:
@@ -161,6 +162,10 @@ async def serve(parts: Installation, listener: Listener, announce: Callable[[str
         control.close()
         (parts.home / CONTROL_SOCKET).unlink(missing_ok=True)
         await asyncio.gather(housekeeping, *others, return_exceptions=True)
+
+
+def _address(host: str, port: int) -> str:
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
 def uvicorn_config(

@@ -49,14 +49,18 @@ def _home(context: click.Context, _parameter: click.Parameter, value: Path | Non
     return chosen or default_home()
 
 
-def _home_option(*, is_given_to_command: bool) -> Callable[[Decorated], Decorated]:
+def _home_option(
+    *,
+    is_given_to_command: bool,
+    told: str = f"The installation's directory. Else ${HOME_VARIABLE}, else ./{HOME_DEFAULT}.",
+) -> Callable[[Decorated], Decorated]:
     return click.option(
         "--home",
         metavar="DIR",
         type=click.Path(readable=False, path_type=Path),  # what cannot be read is no usage error
         callback=_home,
         expose_value=is_given_to_command,
-        help=f"The installation's directory. Else ${HOME_VARIABLE}, else ./{HOME_DEFAULT}.",
+        help=told,
     )
 
 
@@ -65,6 +69,17 @@ home_option = _home_option(is_given_to_command=True)
 
 group_home_option = _home_option(is_given_to_command=False)
 """`--home` on a group, for the commands in it."""
+
+unused_home_option = _home_option(
+    is_given_to_command=False, told="Not used: this command makes a home of its own, and throws it away."
+)
+"""`--home` on a command that needs none. It is taken, since every command takes it."""
+
+
+def is_home_named(context: click.Context) -> bool:
+    """Whether some `--home` was typed."""
+    return _META in context.meta
+
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON document and nothing else.")
 """`--json`, as `as_json`."""

@@ -11,7 +11,7 @@ import click
 
 from generic_connector.cli.acts import act, reading_sandbox
 from generic_connector.cli.options import Decorated, example, group_home_option, home_option, json_option
-from generic_connector.cli.output import CarrierId, say, say_json, say_table
+from generic_connector.cli.output import CarrierId, say, say_json, say_table, words
 from generic_connector.payment import DeclineCode
 from generic_connector.processors.sandbox import DELAY_MS_MAX, FaultKind, StatementLine, statement
 
@@ -66,7 +66,11 @@ def fault() -> None:
     """Make the sandbox fail, for every instance, until cleared."""
 
 
-@fault.command("decline", epilog=example("sandbox fault decline card_declined"))
+@fault.command(
+    "decline",
+    epilog=example("sandbox fault decline card_declined"),
+    help=f"Decline every payment with CODE.\n\nCODE is one of: {words(code.value for code in DeclineCode)}.",
+)
 @click.argument("code", type=click.Choice([code.value for code in DeclineCode]), metavar="CODE")
 @_fault_options
 def decline(home: Path, code: str, count: int | None, *, as_json: bool) -> None:

@@ -85,7 +85,12 @@ def _make(home: Path, database: str | None, kek: str | None) -> list[str]:
 @click.option("--client-ca", type=_FILE, metavar="FILE", help="Demand client certificates that this authority signed.")
 @click.option("--plain-http", is_flag=True, help="Serve without TLS; on loopback only.")
 @click.option("--workers", type=click.IntRange(min=1), default=1, show_default=True, help="Processes that serve.")
-@click.option("--management", type=HostPort(), metavar="HOST:PORT", help="Serve metrics there. Keep it private.")
+@click.option(
+    "--management",
+    type=HostPort(),
+    metavar="HOST:PORT",
+    help="Serve metrics there. Keep it private. The port that 0 picks is in the event `management`.",
+)
 @home_option
 def serve(
     *,
