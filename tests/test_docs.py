@@ -208,6 +208,28 @@ def test_what_it_shows_is_what_happens(document: Path, shell: Shell) -> None:
             shell.run(command, expected)
 
 
+def test_what_it_shows_works_in_a_clone(shell: Shell, tmp_path: Path) -> None:
+    """The README's first commands find the program where `scripts/demo` puts it, in a shell that knows of none."""
+    (tmp_path / ".venv").symlink_to(sys.prefix)
+    shell.run("PATH=/usr/local/bin:/usr/bin:/bin", "")
+    typed = commands_of(BLOCK.findall(README.read_text())[0])
+
+    for command, expected in typed:
+        shell.run(command, expected)
+        if command.startswith("python3 "):  # of all that is called, the last
+            return
+    pytest.fail("no command of the first block calls python3")
+
+
+def test_what_it_makes_in_a_clone_is_not_for_git() -> None:
+    """The files into which the README's examples write are in .gitignore."""
+    typed = [command for block in BLOCK.findall(README.read_text()) for command, _expected in commands_of(block)]
+    made = set(re.findall(r"(?: 2?>>?|--report) ([\w.]+)", "\n".join(typed)))
+
+    assert {"gateway.log", "twilio.log", "pay.xml", "conform.html"} <= made
+    assert set() == {f"/{name}" for name in made} - set((ROOT / ".gitignore").read_text().splitlines())
+
+
 def test_readme_and_operating_are_run() -> None:
     """The two documents that show commands have runnable blocks."""
     assert {README, OPERATING} <= set(RUN_DOCUMENTS)
