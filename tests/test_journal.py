@@ -9,7 +9,7 @@ from typing import Any, NoReturn
 
 import pytest
 
-from generic_connector.journal import TURNS_MAX, Journal, NotAJournalError, read_only, version_warning
+from generic_connector.journal import QUIET_TURNS, TURNS_MAX, Journal, NotAJournalError, read_only, version_warning
 
 SCHEMA = """
 CREATE TABLE word (text TEXT PRIMARY KEY);
@@ -141,13 +141,27 @@ def test_those_right_behind_are_taken_along(journal: Journal) -> None:
     run(story)
 
 
+def test_a_pause_between_two_does_not_part_them(journal: Journal) -> None:
+    """A request comes to its claim by several turns: who is a little behind is still in the same commit."""
+    statements = traced(journal)
+
+    async def story() -> None:
+        first = journal.submit(add, "first")
+        await turns(QUIET_TURNS - 1)
+        await asyncio.gather(first, journal.submit(add, "second"))
+
+    run(story)
+
+    assert ["BEGIN IMMEDIATE", "COMMIT"] == statements
+
+
 def test_nobody_waits_for_company(journal: Journal) -> None:
-    """An item that comes alone is committed when one turn of the loop has brought nothing more."""
+    """An item that comes alone is committed when a few turns of the loop have brought nothing more."""
 
     async def story() -> None:
         for word in ("alone", "alone again"):
             future = journal.submit(add, word)
-            await turns(2)
+            await turns(QUIET_TURNS + 1)
 
             assert future.done()
 
