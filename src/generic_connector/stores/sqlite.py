@@ -140,7 +140,7 @@ _SELECT_KEYS = [
 ]
 # The partial index serves only a query that says its condition word for word.
 _IN_DOUBT = "ledger INDEXED BY ledger_unsettled WHERE state IN ('running', 'in_doubt') AND state = 'in_doubt'"
-_ANY_IN_DOUBT = f"SELECT EXISTS (SELECT 1 FROM {_IN_DOUBT})"  # noqa: S608 - ours
+_BEFORE_CLAIMS = f"SELECT EXISTS (SELECT 1 FROM {_IN_DOUBT}), (SELECT coalesce(max(rowid), 0) FROM ledger)"  # noqa: S608 - ours
 _DUPLICATE = (
     f"SELECT id FROM {_IN_DOUBT} AND instance_id = ? AND fingerprint = ?"  # noqa: S608 - ours
     " AND amount_minor = ? AND currency = ? LIMIT 1"
@@ -150,27 +150,31 @@ _WON = Claimed(None)
 
 
 def _claim(connection: sqlite3.Connection, claims: Sequence[_Claim]) -> Sequence[Claimed | Existing]:
-    told = [_WON] * len(claims)
-    (in_doubt,) = connection.execute(_ANY_IN_DOUBT).fetchone()
+    told: Sequence[Claimed | Existing] = [_WON] * len(claims)
+    in_doubt, last = connection.execute(_BEFORE_CLAIMS).fetchone()
     if in_doubt:
-        told = [Claimed(_possible_duplicate(connection, row)) for row, _vaulted in claims]
+        flagged = [_possible_duplicate(connection, row) for row, _vaulted in claims]
+        told = [Claimed(duplicate) for duplicate in flagged]
         claims = [
-            (row._replace(possible_duplicate_of=won.possible_duplicate_of), vaulted)
-            for (row, vaulted), won in zip(claims, told, strict=True)
+            (row._replace(possible_duplicate_of=duplicate), vaulted)
+            for (row, vaulted), duplicate in zip(claims, flagged, strict=True)
         ]
-    connection.execute("SAVEPOINT claims")  # the transaction's end releases it
     try:
-        _insert_claims(connection, claims)
+        _insert_rows(connection, [row for row, _vaulted in claims])
     except sqlite3.IntegrityError:
-        connection.execute("ROLLBACK TO claims")
-        return _claim_apart(connection, claims, told)
+        # Not with a savepoint: that copies every page that is written behind it.
+        connection.execute("DELETE FROM ledger WHERE rowid > ?", (last,))
+        claims, told = _claim_apart(connection, claims, told)
+    connection.executemany(
+        _INSERT_VAULTED, [_line_of_vaulted(vaulted) for _row, vaulted in claims if vaulted is not None]
+    )
     return told
 
 
 def _claim_apart(
-    connection: sqlite3.Connection, claims: Sequence[_Claim], told: Sequence[Claimed]
-) -> Sequence[Claimed | Existing]:
-    """Insert the claims whose keys are new; they are told what is in `told`, the others the row that is there."""
+    connection: sqlite3.Connection, claims: Sequence[_Claim], told: Sequence[Claimed | Existing]
+) -> tuple[Sequence[_Claim], Sequence[Claimed | Existing]]:
+    """Insert the rows whose keys are new. Return their claims, and for all what is told: the others hear what is there."""
     taken: set[tuple[int, str]] = set()
     keys = [(row.instance_id, row.transaction_id) for row, _vaulted in claims]
     for start in range(0, len(keys), _KEYS_AT_ONCE):
@@ -180,18 +184,12 @@ def _claim_apart(
     for place, key in enumerate(keys):
         if key not in taken:
             first.setdefault(key, place)
-    _insert_claims(connection, [claims[place] for place in first.values()])
-    return [
+    new = [claims[place] for place in first.values()]
+    _insert_rows(connection, [row for row, _vaulted in new])
+    return new, [
         won if first.get(key) == place else Existing(row_of(connection.execute(_FIND, key).fetchone()))
         for place, (key, won) in enumerate(zip(keys, told, strict=True))
     ]
-
-
-def _insert_claims(connection: sqlite3.Connection, claims: Sequence[_Claim]) -> None:
-    _insert_rows(connection, [row for row, _vaulted in claims])
-    connection.executemany(
-        _INSERT_VAULTED, [_line_of_vaulted(vaulted) for _row, vaulted in claims if vaulted is not None]
-    )
 
 
 def _insert_rows(connection: sqlite3.Connection, rows: Sequence[Row]) -> None:
