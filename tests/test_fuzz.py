@@ -38,7 +38,8 @@ from generic_connector.home import assemble, locked, make_home
 from generic_connector.server import make_gateway
 from generic_connector.settings import load_settings
 from generic_connector.telemetry import EventLog, Metrics
-from generic_connector.web.gateway import AsgiApp, Message, Receive, Scope, Send
+from generic_connector.web.exchange import Message, Receive, Scope, Send
+from generic_connector.web.gateway import AsgiApp
 from mutations import FIELDS, PIECES, Mutator
 from serving import ApproveAll, HandClock
 

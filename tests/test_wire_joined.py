@@ -1,4 +1,4 @@
-"""What is written in one turn of the loop leaves together, and nothing is lost or kept on the way."""
+"""What is written in one turn of the loop leaves together, what comes whole is taken whole, and nothing is lost."""
 
 import asyncio
 from typing import Any
@@ -7,7 +7,7 @@ from uvicorn import Config
 from uvicorn.server import ServerState
 
 from fakes import story, turns
-from generic_connector.web.wire import REPLY, JoiningProtocol, JoiningTransport
+from generic_connector.web.wire import JoiningProtocol, JoiningTransport, WholeRequest
 
 
 class Line(asyncio.Transport):
@@ -107,65 +107,219 @@ async def test_all_else_is_the_other_transports() -> None:
     assert line.done == ["pause", "resume"]
 
 
-# --- A whole reply ---------------------------------------------------------------------------------------------------
+# --- A request that comes whole --------------------------------------------------------------------------------------
+
+BODY = b'{"a": 1}'
+HEAD = b"POST / HTTP/1.1\r\nhost: a\r\nContent-Length: 8\r\n\r\n"
+REPLY = b"HTTP/1.1 200 OK\r\ndate: today\r\ncontent-length: 2\r\n\r\nok"
 
 
-def _protocol(line: Line) -> JoiningProtocol:
-    """Return a protocol that a connection has begun on, with an application that waits."""
+class Application:
+    """An application that takes whole requests at `/`, holds all that it is given, and answers when it is told to."""
 
-    async def waits(_scope: object, _receive: object, _send: object) -> None:
-        await asyncio.Event().wait()
+    whole_paths = (b"/",)
 
-    config = Config(waits, http=JoiningProtocol, lifespan="off", log_config=None, server_header=False)
+    def __init__(self) -> None:
+        self.whole_ones: list[WholeRequest] = []
+        self.cancelled: list[WholeRequest] = []
+        self.others: list[tuple[str, bytes]] = []
+
+    async def whole(self, request: WholeRequest) -> None:
+        self.whole_ones.append(request)
+        try:
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            self.cancelled.append(request)
+            raise
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:  # noqa: ANN401 - ASGI
+        body, more = b"", True
+        while more:
+            message = await receive()
+            if message["type"] == "http.disconnect":
+                return
+            body, more = body + message["body"], message["more_body"]
+        self.others.append((f"{scope['method']} {scope['path']}", body))
+        await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"2")]})
+        await send({"type": "http.response.body", "body": b"ok"})
+
+
+def connected(application: Application, *, believes_proxies: bool = False) -> tuple[Line, JoiningProtocol]:
+    """Return a line, and the protocol that has begun on it."""
+    line = Line()
+    config = Config(
+        application,
+        http=JoiningProtocol,
+        lifespan="off",
+        log_config=None,
+        server_header=False,
+        proxy_headers=believes_proxies,
+    )
     config.load()
     protocol = JoiningProtocol(config, ServerState(), {})
-    protocol.connection_made(line)
-    return protocol
-
-
-async def _ended(protocol: JoiningProtocol) -> None:
-    for task in protocol.tasks:
-        task.cancel()
-    await asyncio.gather(*protocol.tasks, return_exceptions=True)
-
-
-@story
-async def test_a_whole_reply_is_one_write() -> None:
-    """Status line, the server's own headers, the application's, and the body leave as one, once."""
-    line = Line()
-    protocol = _protocol(line)
     protocol.server_state.default_headers = [(b"date", b"today")]
-    protocol.data_received(b"POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 0\r\n\r\n")
-    scope = protocol.scope
+    protocol.connection_made(line)
+    return line, protocol
 
-    assert scope["extensions"] == {REPLY: {"whole": protocol.reply}}
-    assert protocol.reply(scope, 200, b"content-length: 2\r\n", b"ok")
-    assert not protocol.reply(scope, 200, b"content-length: 2\r\n", b"ok")
-    await turns(2)
 
-    assert line.done[-1] == b"HTTP/1.1 200 OK\r\ndate: today\r\ncontent-length: 2\r\n\r\nok"
-    assert protocol.timeout_keep_alive_task is not None
-    protocol.timeout_keep_alive_task.cancel()
-    await _ended(protocol)
+async def ended(protocol: JoiningProtocol, application: Application) -> None:
+    """Let go of everything."""
+    tasks = [*protocol.tasks, *(request.task for request in application.whole_ones)]
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+    if protocol.timeout_keep_alive_task is not None:
+        protocol.timeout_keep_alive_task.cancel()
+
+
+def written(line: Line) -> bytes:
+    """What was written so far."""
+    return b"".join(done for done in line.done if isinstance(done, bytes))
 
 
 @story
-async def test_what_is_not_ordinary_is_left_to_the_server() -> None:
-    """A connection that ends, a HEAD, and one whose next request has begun: nothing is written, False is answered."""
-    for head in (b"POST / HTTP/1.0", b"HEAD / HTTP/1.1", b"POST / HTTP/1.1\r\nconnection: close"):
-        line = Line()
-        protocol = _protocol(line)
-        protocol.data_received(head + b"\r\nhost: a\r\ncontent-length: 0\r\n\r\n")
-        assert not protocol.reply(protocol.scope, 200, b"", b"")
-        await _ended(protocol)
-        assert not any(isinstance(done, bytes) for done in line.done)
+async def test_a_request_in_one_piece_is_handed_over_as_one() -> None:
+    """Path, headers, body and caller are there; the reply is one write, once; the connection stays for the next."""
+    application = Application()
+    line, protocol = connected(application)
 
-    line = Line()
-    protocol = _protocol(line)
-    request = b"POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 0\r\n\r\n"
-    protocol.data_received(request)
-    first = protocol.scope
-    protocol.data_received(request)
-    assert not protocol.reply(first, 200, b"", b"")
-    await _ended(protocol)
-    assert not any(isinstance(done, bytes) for done in line.done)
+    for number in (1, 2):
+        protocol.data_received(HEAD + BODY)
+        await turns()
+        (*_earlier, request) = application.whole_ones
+        request.reply(200, b"content-length: 2\r\n", b"ok")
+        request.reply(200, b"content-length: 2\r\n", b"ok")
+        await turns()
+        assert (number, REPLY * number) == (len(application.whole_ones), written(line))
+
+    last = application.whole_ones[-1]
+    assert ("/", b"8", BODY) == (last.path, last.headers[b"content-length"], last.body)
+    assert ("192.0.2.1", 1) == last.client
+    assert ([], "close" in line.done) == (application.others, False)
+    assert protocol.timeout_keep_alive_task is not None
+    await ended(protocol, application)
+
+
+@story
+async def test_what_is_not_ordinary_goes_by_asgi() -> None:
+    """A body that is still to come, at any place, another method or path, a query, an end, an upgrade, `Expect`."""
+    pieces = [[(HEAD + BODY)[:cut], (HEAD + BODY)[cut:]] for cut in range(1, len(HEAD + BODY))]
+    same = [(f"POST {path}", BODY) for path in ("/", "/charge")]
+    cases = [(parts, same[0]) for parts in pieces]
+    cases += [
+        ([HEAD.replace(b"POST / ", b"POST /charge ") + BODY], same[1]),
+        ([HEAD.replace(b"POST / ", b"POST /?a=b ") + BODY], same[0]),
+        ([HEAD.replace(b"POST", b"PUT") + BODY], ("PUT /", BODY)),
+        ([HEAD.replace(b"HTTP/1.1", b"HTTP/1.0") + BODY], same[0]),
+        ([HEAD.replace(b"host", b"Connection: close\r\nhost") + BODY], same[0]),
+        ([HEAD.replace(b"host", b"Expect: 100-continue\r\nhost") + BODY], same[0]),
+        ([HEAD.replace(b" 8\r", b" 16385\r") + b"x" * 16385], ("POST /", b"x" * 16385)),
+    ]
+    by_head_alone = 0
+    for parts, expected in cases:
+        application = Application()
+        line, protocol = connected(application)
+        for part in parts:
+            protocol.data_received(part)
+            await turns()
+        # Cut within its head, a request is there as a whole all the same once its last piece is.
+        if application.whole_ones:
+            assert (len(parts[0]) < len(HEAD), BODY) == (True, application.whole_ones[0].body)
+            by_head_alone += 1
+        else:
+            assert [expected] == application.others
+            assert written(line).endswith(b"ok")
+        await ended(protocol, application)
+
+    assert len(HEAD) - 1 == by_head_alone
+
+
+@story
+async def test_where_proxies_are_believed_all_goes_by_asgi() -> None:
+    """Who the caller is, is then said by a header, which uvicorn reads."""
+    application = Application()
+    _line, protocol = connected(application, believes_proxies=True)
+
+    protocol.data_received(HEAD + BODY)
+    await turns()
+
+    assert ([], [("POST /", BODY)]) == (application.whole_ones, application.others)
+    await ended(protocol, application)
+
+
+@story
+async def test_requests_in_a_row_are_answered_in_a_row() -> None:
+    """The second of two that come together waits, in ASGI's way, until the first has its reply."""
+    application = Application()
+    line, protocol = connected(application)
+
+    protocol.data_received((HEAD + BODY) * 2)
+    await turns()
+    assert ((1, []), b"") == ((len(application.whole_ones), application.others), written(line))
+
+    application.whole_ones[0].reply(200, b"content-length: 2\r\n", b"ok")
+    await turns()
+
+    assert [("POST /", BODY)] == application.others
+    assert REPLY * 2 == written(line)
+    await ended(protocol, application)
+
+
+@story
+async def test_a_caller_who_leaves_cancels_the_task_that_waits() -> None:
+    """Once, and nothing is written any more; after a reply there is nothing to cancel."""
+    application = Application()
+    line, protocol = connected(application)
+    protocol.data_received(HEAD + BODY)
+    await turns()
+    (request,) = application.whole_ones
+
+    protocol.connection_lost(None)
+    await turns()
+    request.reply(200, b"content-length: 2\r\n", b"ok")
+    assert (True, [request], b"") == (request.has_left, application.cancelled, written(line))
+
+    again, protocol = connected(application)
+    protocol.data_received(HEAD + BODY)
+    await turns()
+    application.whole_ones[-1].reply(200, b"content-length: 2\r\n", b"ok")
+    protocol.connection_lost(None)
+    await turns()
+
+    assert (False, 1) == (application.whole_ones[-1].has_left, len(application.cancelled))
+    assert REPLY == written(again)
+    await ended(protocol, application)
+
+
+@story
+async def test_a_reply_at_the_servers_end_ends_its_connection() -> None:
+    """The request in flight gets its reply, which says that the connection ends, and it is closed."""
+    application = Application()
+    line, protocol = connected(application)
+    protocol.data_received(HEAD + BODY)
+    await turns()
+
+    protocol.shutdown()
+    assert "close" not in line.done
+    application.whole_ones[0].reply(200, b"content-length: 2\r\n", b"ok")
+
+    assert b"content-length: 2\r\nconnection: close\r\n\r\nok" in written(line)
+    assert "close" in line.done
+    await ended(protocol, application)
+
+
+@story
+async def test_who_does_not_read_is_not_written_to_without_end() -> None:
+    """While the line takes nothing more, requests go by ASGI, which waits."""
+    application = Application()
+    line, protocol = connected(application)
+
+    protocol.pause_writing()
+    protocol.data_received(HEAD + BODY)
+    await turns()
+    assert ([], b"") == (application.whole_ones, written(line))
+
+    protocol.resume_writing()
+    await turns()
+    assert REPLY == written(line)
+    await ended(protocol, application)

@@ -174,7 +174,7 @@ def _claim(connection: sqlite3.Connection, claims: Sequence[_Claim]) -> Sequence
 def _claim_apart(
     connection: sqlite3.Connection, claims: Sequence[_Claim], told: Sequence[Claimed | Existing]
 ) -> tuple[Sequence[_Claim], Sequence[Claimed | Existing]]:
-    """Insert the rows whose keys are new. Return their claims, and for all what is told: the others hear what is there."""
+    """Insert the rows whose keys are new. Return their claims, and what all are told: the others, what is there."""
     taken: set[tuple[int, str]] = set()
     keys = [(row.instance_id, row.transaction_id) for row, _vaulted in claims]
     for start in range(0, len(keys), _KEYS_AT_ONCE):

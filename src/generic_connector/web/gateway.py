@@ -1,7 +1,8 @@
 """The gateway's listener: bytes in, bytes out, and every reply in the contract's shape.
 
 A plain ASGI callable, since it is the hot path: `POST /` and its legacy and path-secret forms are answered
-here; everything else goes to the pages. The order of the checks is part of the interface: path, method,
+here; everything else goes to the pages. Most payments do not even come through ASGI: the wire hands over what came in
+one piece (`whole`). The order of the checks is part of the interface: path, method,
 declared size, credentials, then the body. Who may not call does not get a body parsed.
 
 What this module must never do: answer early once the connector has the payment (an error would end Twilio's
@@ -10,14 +11,13 @@ echoes.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, MutableMapping
+from collections.abc import Awaitable, Callable, Mapping
 from time import perf_counter
-from typing import Any
 
 from generic_connector.connector import Answer, Connector
 from generic_connector.contract.body import BODY_BYTES_MAX
 from generic_connector.contract.errors import ERRORS, Code, ErrorCode
-from generic_connector.contract.reply import Reply, render_failure
+from generic_connector.contract.reply import render_failure
 from generic_connector.contract.request import Refusal, parse
 from generic_connector.deadline import within
 from generic_connector.identifier import Randomness, new_id
@@ -26,12 +26,18 @@ from generic_connector.instance import Caller
 from generic_connector.payment import Method, Payment
 from generic_connector.ports import Clock, Log
 from generic_connector.telemetry import Metrics
-from generic_connector.web.wire import REPLY, WholeReply
+from generic_connector.web.exchange import (
+    AsgiExchange,
+    Exchange,
+    HungUpError,
+    Receive,
+    Scope,
+    Send,
+    Vigil,
+    WholeExchange,
+)
+from generic_connector.web.wire import WholeRequest
 
-Scope = MutableMapping[str, Any]
-Message = MutableMapping[str, Any]
-Receive = Callable[[], Awaitable[Message]]
-Send = Callable[[Message], Awaitable[None]]
 AsgiApp = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 PATHS: dict[str, Method | None] = {"/": None, "/charge": Method.CHARGE, "/tokenize": Method.TOKENIZE}
@@ -39,13 +45,15 @@ PATH_SECRET = "/i/"  # noqa: S105 - where path secrets begin
 REALM = "generic-connector"
 
 _DRAINED_BYTES_MAX = 1024 * 1024
-_SLOW_AFTER_S = 1.0
 _SIZE_DIGITS_READ = 20
 """Of a declared size. However many follow, it is too large."""
 
 
 class Gateway:
     """The ASGI application of the payment listener. `pages` answers what is no payment."""
+
+    whole_paths = tuple(path.encode() for path in PATHS)
+    """Where `whole` is asked."""
 
     def __init__(
         self,
@@ -78,21 +86,43 @@ class Gateway:
         if path not in PATHS and not is_secret:
             await self._pages(scope, receive, send)
             return
-        request_id = new_id("req", now_ms=self._clock(), randomness=self._randomness)
-        exchange = Exchange(scope, receive, send, request_id)
+        exchange = AsgiExchange(scope, receive, send, self._new_id(), self._vigil)
         try:
             await self._exchange(scope, exchange, PATHS.get(path), path[len(PATH_SECRET) :] if is_secret else None)
-        except HungUpError:
+        except Exception as error:  # noqa: BLE001 - the last net
+            await self._failed(exchange, error)
+
+    async def whole(self, request: WholeRequest) -> None:
+        """Answer a POST to one of `whole_paths` that came in one piece."""
+        exchange = WholeExchange(request, self._new_id())
+        try:
+            caller = self._identified(request.headers)
+            if isinstance(caller, Refused):
+                await self._turn_away(exchange, caller, _host(request.client))
+                return
+            await self._pay(exchange, caller, parse(request.body, caller.instance.dialect, PATHS[request.path]))
+        except Exception as error:  # noqa: BLE001 - the last net
+            await self._failed(exchange, error)
+
+    def _new_id(self) -> str:
+        return new_id("req", now_ms=self._clock(), randomness=self._randomness)
+
+    def _identified(self, headers: Mapping[bytes, bytes]) -> Caller | Refused:
+        return self._directory.identify(headers.get(b"authorization", b"").decode("latin-1"))
+
+    async def _failed(self, exchange: Exchange, error: Exception) -> None:
+        """No stack and no HTML leaves. Nothing was sent: after a claim the connector lets no exception out."""
+        if isinstance(error, HungUpError):
             self._log("caller_left", request_id=exchange.request_id)
-        except Exception as error:  # noqa: BLE001 - the last net: no stack and no HTML leaves, and nothing was sent
+        else:
             await self._refuse(exchange, ErrorCode.INTERNAL_ERROR, event="error", error=type(error).__name__)
 
     async def _exchange(
-        self, scope: Scope, exchange: "Exchange", path_method: Method | None, secret: str | None
+        self, scope: Scope, exchange: AsgiExchange, path_method: Method | None, secret: str | None
     ) -> None:
         caller = None if secret is None else self._directory.identify_path(secret)
         if isinstance(caller, Refused) and caller.code is ErrorCode.NOT_FOUND:
-            await self._turn_away(exchange, caller, _address(scope))
+            await self._turn_away(exchange, caller, _host(scope.get("client")))
             return
         if scope["method"] != "POST":
             await self._refuse(exchange, ErrorCode.METHOD_NOT_ALLOWED, (b"allow", b"POST"))
@@ -103,9 +133,9 @@ class Gateway:
             exchange.is_last = declared > _DRAINED_BYTES_MAX
             await self._refuse(exchange, ErrorCode.PAYLOAD_TOO_LARGE)
             return
-        caller = caller or self._directory.identify(headers.get(b"authorization", b"").decode("latin-1"))
+        caller = caller or self._identified(headers)
         if isinstance(caller, Refused):
-            await self._turn_away(exchange, caller, _address(scope))
+            await self._turn_away(exchange, caller, _host(scope.get("client")))
             return
         try:
             body = await within(self._body_timeout_s, exchange.body())
@@ -119,7 +149,7 @@ class Gateway:
             return
         await self._pay(exchange, caller, parse(body, caller.instance.dialect, path_method))
 
-    async def _turn_away(self, exchange: "Exchange", refused: Refused, address: str) -> None:
+    async def _turn_away(self, exchange: Exchange, refused: Refused, address: str) -> None:
         if refused.counts and not self._throttle.may_be_refused(address):
             code = ErrorCode.TOO_MANY_REQUESTS
             await self._refuse(exchange, code, *_RETRY_AFTER, event="throttled", address=address)
@@ -129,7 +159,7 @@ class Gateway:
 
     # --- The payment ---
 
-    async def _pay(self, exchange: "Exchange", caller: Caller, asked: Payment | Refusal) -> None:
+    async def _pay(self, exchange: Exchange, caller: Caller, asked: Payment | Refusal) -> None:
         instance, began = caller.instance, perf_counter()
         if isinstance(asked, Refusal):
             reply = render_failure(asked.code, asked.method, instance.dialect, message=asked.message)
@@ -145,7 +175,7 @@ class Gateway:
                 status=reply.status,
             )
             return
-        self._vigil.begin(exchange)
+        exchange.waits()
         try:
             answer = await self._connector.pay(caller, asked, exchange.request_id)
         except asyncio.CancelledError:
@@ -159,14 +189,14 @@ class Gateway:
             )
             return
         finally:
-            self._vigil.end(exchange)
+            exchange.waits_no_longer()
         if answer.reply is not None:
             await exchange.reply(answer.reply, *(_RETRY_AFTER if answer.code is ErrorCode.TOO_MANY_REQUESTS else ()))
         self._tell(exchange, caller, asked, answer, began)
         if answer.reply is None:
             await exchange.silence()
 
-    def _tell(self, exchange: "Exchange", caller: Caller, payment: Payment, answer: Answer, began: float) -> None:
+    def _tell(self, exchange: Exchange, caller: Caller, payment: Payment, answer: Answer, began: float) -> None:
         seconds = perf_counter() - began
         row, code = answer.row, answer.code
         self._metrics.payment(payment.method, code or ("ok" if answer.reply else "silence"), answer.how, seconds)
@@ -188,7 +218,7 @@ class Gateway:
 
     async def _refuse(
         self,
-        exchange: "Exchange",
+        exchange: Exchange,
         code: Code,
         *extra: tuple[bytes, bytes],
         message: str | None = None,
@@ -204,129 +234,6 @@ class Gateway:
 
 
 _RETRY_AFTER = ((b"retry-after", b"1"),)
-_NONE: dict[str, Any] = {}
-
-
-class HungUpError(Exception):
-    """The caller closed the connection. Nobody is left to answer."""
-
-
-class Exchange:
-    """One request and its reply on the wire. Knows ASGI, and nothing of payments."""
-
-    __slots__ = ("_receive", "_scope", "_send", "_task", "_watcher", "has_left", "is_last", "request_id")
-
-    def __init__(self, scope: Scope, receive: Receive, send: Send, request_id: str) -> None:
-        self.request_id = request_id
-        self.is_last = False
-        self.has_left = False
-        self._scope = scope
-        self._receive = receive
-        self._send = send
-        self._task: asyncio.Task[Any] | None = None
-        self._watcher: asyncio.Task[None] | None = None
-
-    # --- A caller who leaves ---
-
-    def wait_as(self, task: "asyncio.Task[Any] | None") -> None:
-        """Tell which task waits for the answer."""
-        self._task = task
-
-    def watch(self) -> None:
-        """From now on, cancel that task when the caller leaves."""
-        self._watcher = asyncio.get_running_loop().create_task(self._watch())
-
-    async def _watch(self) -> None:
-        while (await self._receive())["type"] != "http.disconnect":
-            pass
-        self.has_left = True
-        if self._task is not None:
-            self._task.cancel()
-
-    def stop_watching(self) -> None:
-        """The answer is there."""
-        if self._watcher is not None:
-            self._watcher.cancel()
-
-    # --- Request and reply ---
-
-    async def body(self) -> bytes | None:
-        """Return the body, or None where it is too large."""
-        body = b""
-        while True:
-            message = await self._receive()
-            if message["type"] == "http.disconnect":
-                raise HungUpError
-            body += bytes(message.get("body", b""))
-            if len(body) > BODY_BYTES_MAX:
-                return None
-            if not message.get("more_body", False):
-                return body
-
-    async def reply(self, reply: Reply, *extra: tuple[bytes, bytes]) -> None:
-        """Send a reply. Where the request's rest is better not read, the connection ends with it."""
-        whole: WholeReply | None = self._scope.get("extensions", _NONE).get(REPLY, _NONE).get("whole")
-        if whole is not None and not extra and not self.is_last:
-            head = b"content-type: application/json\r\ncontent-length: %d\r\nx-request-id: %s\r\n"
-            if whole(self._scope, reply.status, head % (len(reply.body), self.request_id.encode()), reply.body):
-                return
-        headers = [
-            (b"content-type", b"application/json"),
-            (b"content-length", b"%d" % len(reply.body)),
-            (b"x-request-id", self.request_id.encode()),
-            *extra,
-        ]
-        if self.is_last:
-            headers.append((b"connection", b"close"))
-        await self._send({"type": "http.response.start", "status": reply.status, "headers": headers})
-        await self._send({"type": "http.response.body", "body": reply.body})
-
-    async def silence(self) -> None:
-        """Say nothing until the caller leaves. Returning without an answer would make the server send a 500."""
-        while (await self._receive())["type"] != "http.disconnect":
-            pass
-        raise HungUpError
-
-
-class Vigil:
-    """Finds the callers who leave while their answer is waited for.
-
-    One bell for all of them: most have their answer before it rings, and cost no timer. Who is still there when it
-    rings a second time is watched from then on.
-    """
-
-    def __init__(self) -> None:
-        self._new: dict[Exchange, None] = {}
-        self._seen: dict[Exchange, None] = {}
-        self._is_set = False
-
-    def begin(self, exchange: Exchange) -> None:
-        """The wait begins."""
-        if not self._is_set:
-            self._set()
-        self._new[exchange] = None
-        exchange.wait_as(asyncio.current_task(self._loop))
-
-    def end(self, exchange: Exchange) -> None:
-        """The wait is over."""
-        if exchange in self._new:
-            del self._new[exchange]
-        else:
-            self._seen.pop(exchange, None)
-            exchange.stop_watching()
-
-    def _set(self) -> None:
-        self._is_set = True
-        self._loop = asyncio.get_running_loop()
-        self._loop.call_later(_SLOW_AFTER_S, self._ring)
-
-    def _ring(self) -> None:
-        for exchange in self._seen:
-            exchange.watch()
-        self._seen, self._new = self._new, {}
-        self._is_set = False
-        if self._seen:
-            self._set()
 
 
 def _declared_length(headers: dict[bytes, bytes]) -> int:
@@ -334,6 +241,5 @@ def _declared_length(headers: dict[bytes, bytes]) -> int:
     return int(digits[:_SIZE_DIGITS_READ]) if digits.isdigit() else 0
 
 
-def _address(scope: Scope) -> str:
-    client = scope.get("client")
+def _host(client: tuple[str, int] | None) -> str:
     return str(client[0]) if client else "unknown"
