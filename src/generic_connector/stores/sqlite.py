@@ -72,8 +72,7 @@ _SAVED = tuple(
         "processor_reference", "error_code", "settled_by",
     }
 )  # fmt: skip
-"""What a saved token's row has. sqlite3 looks for an adapter for every null that it binds: those cost more than they
-tell, so the two rows that are common are written without theirs."""
+"""What a saved token's row has. The two rows that are common are written without their nulls."""
 _INSERT_SAVED = _insert("ledger", _SAVED)
 _of_saved = itemgetter(*map(_ROW.index, _SAVED))
 _not_of_saved = itemgetter(*(place for place, name in enumerate(_ROW) if name not in _SAVED))
@@ -83,7 +82,7 @@ _SELECT_ROW = f"SELECT {', '.join(_ROW)} FROM ledger"  # noqa: S608 - names are 
 _FIND = f"{_SELECT_ROW} WHERE instance_id = ? AND transaction_id = ?"
 _IS_THERE = "SELECT 1 FROM ledger WHERE instance_id = ? AND transaction_id = ?"
 _METHOD, _STATE, _BRAND = _ROW.index("method"), _ROW.index("state"), _ROW.index("brand")
-_BRAND_VAULTED = _VAULTED.index("brand")
+_DIGEST, _FINGERPRINT, _REPLY_BODY = _ROW.index("digest"), _ROW.index("fingerprint"), _ROW.index("reply_body")
 
 
 def row_of(values: Sequence[object]) -> Row:
@@ -93,18 +92,30 @@ def row_of(values: Sequence[object]) -> Row:
     return Row._make(columns)
 
 
+# sqlite3 looks for an adapter for every value whose type is not exactly a text, a number or a bytearray. So what goes
+# into a table in every payment is made such a type: no member of an enum, no bool, no bytes, and no null where the
+# statement can do without.
+
+
 def _line_of(row: Row) -> list[object]:
-    """Return the line of a row. Enums become plain texts: sqlite3 takes far longer to bind a subclass."""
+    """Return the line of a row."""
     line: list[object] = list(row)
     line[_METHOD], line[_STATE] = str(row.method), str(row.state)
     line[_BRAND] = None if row.brand is None else str(row.brand)
+    line[_DIGEST], line[_FINGERPRINT] = bytearray(row.digest), bytearray(row.fingerprint)
+    if row.reply_body is not None:
+        line[_REPLY_BODY] = bytearray(row.reply_body)
     return line
 
 
-def _line_of_vaulted(vaulted: Vaulted) -> list[object]:
-    line: list[object] = list(vaulted)
-    line[_BRAND_VAULTED] = None if vaulted.brand is None else str(vaulted.brand)
-    return line
+def _line_of_vaulted(vaulted: Vaulted) -> tuple[object, ...]:
+    token_id, instance_id, is_active, kind, brand, bin_, last4, sealed, key_id, fingerprint, fingerprint_key_id, at = (
+        vaulted
+    )
+    return (
+        token_id, instance_id, int(is_active), kind, None if brand is None else str(brand), bin_, last4,
+        bytearray(sealed), key_id, bytearray(fingerprint), fingerprint_key_id, at,
+    )  # fmt: skip
 
 
 _FIND_ANY = [
@@ -217,11 +228,15 @@ def _possible_duplicate(connection: sqlite3.Connection, row: Row) -> str | None:
     return next((id_ for (id_,) in found), None)
 
 
-_RECORD = """
+_RECORD, _RECORD_GOOD = (
+    f"""
 UPDATE ledger SET state = ?, recorded_at_ms = ?, sent_at_ms = coalesce(?, sent_at_ms), authorization_code = ?,
-    processor_reference = ?, error_code = ?, settled_by = ?, reply_status = ?, reply_body = ?
+    processor_reference = ?, reply_status = ?, reply_body = ?, {rest}
 WHERE id = ? AND fence = ? AND state = ?
-"""
+"""  # noqa: S608 - ours
+    for rest in ("error_code = ?, settled_by = ?", "error_code = NULL, settled_by = NULL")
+)
+"""The second is for a success that no person had to tell of, as most are."""
 
 
 def _record(connection: sqlite3.Connection, settlements: Sequence[Settlement]) -> Sequence[bool]:
@@ -230,23 +245,23 @@ def _record(connection: sqlite3.Connection, settlements: Sequence[Settlement]) -
 
 def _record_one(connection: sqlite3.Connection, settlement: Settlement) -> bool:
     """One by one: each must know whether it won. The edge is looked up for the state that the settlement saw."""
-    row = settlement.row
+    row, error_code, settled_by = settlement.row, settlement.error_code, settlement.settled_by
     state = advance(row.state, settlement.event)
+    is_good = error_code is None and settled_by is None
     done = connection.execute(
-        _RECORD,
+        _RECORD_GOOD if is_good else _RECORD,
         (
-            state.value,
+            str(state),
             settlement.recorded_at_ms,
             settlement.sent_at_ms,
             settlement.authorization_code,
             settlement.processor_reference,
-            settlement.error_code,
-            settlement.settled_by,
             settlement.reply_status,
-            settlement.reply_body,
+            None if settlement.reply_body is None else bytearray(settlement.reply_body),
+            *(() if is_good else (error_code, settled_by)),
             row.id,
             row.fence,
-            row.state.value,
+            str(row.state),
         ),
     )
     if done.rowcount == 1 and row.token_id is not None:

@@ -88,7 +88,7 @@ def _line_of(entry: Entry, now_ms: int) -> _Line:
         answer.processor_reference,
         answer.avs_result,
         answer.cvv_result,
-        entry.is_dark,
+        int(entry.is_dark),
         now_ms,
     )
 
@@ -219,10 +219,23 @@ class Book:
         return found.fetchone() is not None
 
     def _enter(self, connection: sqlite3.Connection, items: Sequence[Entry | str]) -> Sequence[Entry | None]:
-        """A text is a question. Either way the result is what the book held before this item."""
+        """A text is a question. Either way the result is what the book held before this item.
+
+        Most sends are new: where there are no questions all are entered at once, and only where a key is taken are they
+        taken back and sorted out.
+        """
+        now_ms = self._clock()
+        entries = [item for item in items if not isinstance(item, str)]
+        if len(entries) == len(items):
+            (last,) = connection.execute("SELECT coalesce(max(place), 0) FROM purchase").fetchone()
+            try:
+                connection.executemany(_INSERT, [_line_of(entry, now_ms) for entry in entries])
+            except sqlite3.IntegrityError:
+                connection.execute("DELETE FROM purchase WHERE place > ?", (last,))
+            else:
+                return [None] * len(items)
         keys = [item if isinstance(item, str) else item.idempotency_key for item in items]
         held = _held(connection, keys)
-        now_ms = self._clock()
         lines: list[_Line] = []
         earlier: list[Entry | None] = []
         for key, item in zip(keys, items, strict=True):

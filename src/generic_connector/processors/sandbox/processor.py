@@ -307,10 +307,11 @@ def _approved(purchase: Purchase) -> Approved:
     """All of it follows from the purchase. A verification authorizes nothing, and ACH has no authorization."""
     instrument = purchase.instrument
     if purchase.money is None:
-        code = reference = None
-    else:
-        digest = hashlib.sha256(purchase.idempotency_key.encode()).digest()
-        code, reference = _authorization_code(digest), _reference(digest)
+        if isinstance(instrument, BankAccount):
+            return _ACCOUNT_GOOD
+        return _CARD_GOOD[bool(instrument.postal_code)][instrument.cvv is not None]
+    digest = hashlib.sha256(purchase.idempotency_key.encode()).digest()
+    code, reference = _authorization_code(digest), _reference(digest)
     if isinstance(instrument, BankAccount):
         return Approved(processor_reference=reference)
     return Approved(
@@ -319,6 +320,11 @@ def _approved(purchase: Purchase) -> Approved:
         avs_result="Y" if instrument.postal_code else None,
         cvv_result="M" if instrument.cvv is not None else None,
     )
+
+
+_ACCOUNT_GOOD = Approved()
+_CARD_GOOD = [[Approved(avs_result=avs, cvv_result=cvv) for cvv in (None, "M")] for avs in (None, "Y")]
+"""By whether there is a postal code, and whether there is a CVV."""
 
 
 def _declined(purchase: Purchase, code: DeclineCode) -> Declined:
