@@ -920,6 +920,25 @@ def test_the_sqlite_file_is_its_owners_alone(tmp_path: Path) -> None:
     assert {0o600} == modes
 
 
+def test_a_fresh_claim_is_held_without_a_look_up(tmp_path: Path) -> None:
+    """Right after its claim nothing is asked of the file; after any other write the row is looked up, and still held."""
+    store = open_sqlite(tmp_path / "home.db", never)
+    asked: list[str] = []
+
+    async def story() -> None:
+        await claimed(store, ROW)
+        store.journal.connection.set_trace_callback(asked.append)
+        assert (True, []) == (await store.holds(ROW), asked)
+
+        await claimed(store, row(2))
+        del asked[:]
+        assert [True, True] == [await store.holds(ROW), await store.holds(row(2))]
+        assert 1 == len(asked)
+
+    run(story)
+    store.close()
+
+
 def test_a_broken_sqlite_file_is_unavailable(tmp_path: Path) -> None:
     """Where the table is gone, finding and claiming say that the store is unavailable, and nothing else."""
     store = open_sqlite(tmp_path / "home.db", never)

@@ -170,7 +170,7 @@ class _Work:
 
     def answer(self) -> asyncio.Future[Answer]:
         """Return one delivery's own future of the answer."""
-        future: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
+        future: asyncio.Future[Answer] = self.task.get_loop().create_future()
         self._waiting.append(future)
         return future
 

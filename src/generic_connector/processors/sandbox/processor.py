@@ -15,9 +15,9 @@ cancels the work that has not come to its capture.
 """
 
 import asyncio
-import base64
 import hashlib
 import os
+import string
 import sys
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -344,7 +344,11 @@ def _declined(purchase: Purchase, code: DeclineCode) -> Declined:
 
 def _authorization_code(digest: bytes) -> str:
     """Six upper-case letters and digits, the first a letter: nobody takes it for a number, or for part of one."""
-    return chr(ord("A") + digest[0] % 26) + base64.b32encode(digest[1:6])[:5].decode()
+    return (digest[:1].translate(_CAPITALS) + digest[1:6].translate(_CAPITALS_AND_DIGITS)).decode()
+
+
+_CAPITALS = (string.ascii_uppercase * 10).encode()[:256]
+_CAPITALS_AND_DIGITS = ((string.ascii_uppercase + string.digits) * 8).encode()[:256]
 
 
 def _reference(digest: bytes) -> str:
