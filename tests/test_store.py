@@ -921,7 +921,7 @@ def test_the_sqlite_file_is_its_owners_alone(tmp_path: Path) -> None:
 
 
 def test_a_fresh_claim_is_held_without_a_look_up(tmp_path: Path) -> None:
-    """Right after its claim nothing is asked of the file; after any other write the row is looked up, and still held."""
+    """Right after its claim nothing is asked of the file; after another write the row is looked up, and still held."""
     store = open_sqlite(tmp_path / "home.db", never)
     asked: list[str] = []
 

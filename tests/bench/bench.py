@@ -2,8 +2,8 @@
 
 Server and load have a core each. The no-op is Starlette on the same uvicorn, with the same TLS; it must
 saturate its core, or the ratios would flatter the payments, and the bench says so. Each figure is taken at 1
-and at 32 connections, in rounds that take turns, since a machine's speed drifts while it is measured: a ratio is the
-median of the rounds' ratios, each to the no-op of its own round. Afterwards the books are read: every request must
+and at 32 connections, in many short rounds that take turns, since a machine's speed drifts from second to second while
+it is measured: a ratio is the median of the rounds' ratios, each to the no-op of its own round. Afterwards the books are read: every request must
 have been a success, and must be there.
 
 Only wrk is used: a client in Python would be the bottleneck, and oha cannot give every request a transaction
@@ -56,8 +56,10 @@ class Figure:
 def main() -> int:
     """Measure, print, check the books."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--seconds", type=float, default=3, help="how long each measurement lasts (default 3)")
-    parser.add_argument("--rounds", type=int, default=5, help="how often each is taken; the median counts (default 5)")
+    parser.add_argument("--seconds", type=float, default=1, help="how long each measurement lasts (default 1)")
+    parser.add_argument(
+        "--rounds", type=int, default=15, help="how often each is taken; the median counts (default 15)"
+    )
     parser.add_argument("--connections", type=int, nargs="+", default=[1, 32], help="default: 1 32")
     parser.add_argument("--json", action="store_true", help="print one JSON document")
     options = parser.parse_args()
