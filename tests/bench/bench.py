@@ -2,9 +2,9 @@
 
 Server and load have a core each. The no-op is Starlette on the same uvicorn, with the same TLS; it must
 saturate its core, or the ratios would flatter the payments, and the bench says so. Each figure is taken at 1
-and at 32 connections, in many short rounds that take turns, since a machine's speed drifts from second to second while
-it is measured: a ratio is the median of the rounds' ratios, each to the no-op of its own round. Afterwards the books are read: every request must
-have been a success, and must be there.
+and at 32 connections, in many short rounds that take turns, since a machine's speed drifts from second to
+second while it is measured: a ratio is the median of the rounds' ratios, each to the no-op of its own round.
+Afterwards the books are read: every request must have been a success, and must be there.
 
 Only wrk is used: a client in Python would be the bottleneck, and oha cannot give every request a transaction
 id of its own.
