@@ -1670,6 +1670,19 @@ async def test_another_payment_under_the_id_of_a_verification_is_refused(
 
 
 @story
+async def test_of_two_cards_in_the_same_moment_one_is_verified(shop: Shop, bank: Bank) -> None:
+    """Two tokenizes of one id and two cards arrive in one turn of the loop: the first has the id, and is saved."""
+    await shop.boot()
+
+    answers = await asyncio.gather(
+        shop.pay(pay_for(method="tokenize")), shop.pay(pay_for(method="tokenize", cardnumber=AMEX, cvv="1234"))
+    )
+
+    assert [None, "transaction_id_reused"] == [code(answer) for answer in answers]
+    assert (len(bank.verified), shop.rows()) == (1, 1)
+
+
+@story
 async def test_a_verification_that_failed_leaves_its_id_free(shop: Shop, bank: Bank) -> None:
     """Where nothing was saved because the store could not, the id is nobody's: a corrected card may have it."""
     await shop.boot()

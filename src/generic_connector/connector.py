@@ -20,8 +20,9 @@ at most one send at others. What it rests on, in the order in which it happens:
    caller is left waiting for Twilio's retry.
 
 A tokenize moves no money, so nothing needs to be claimed before the processor has verified the card: its row
-and its vault entry are written together, once, finished. Where the processor need ask nobody, that one claim is all of
-it: no look-up before, no task, and of two deliveries at once the second finds the row of the first.
+and its vault entry are written together, once, finished; until then its id is taken in memory. Where the processor need
+ask nobody, that one claim is all of it: no look-up before, no task, and of two deliveries at once the second finds the
+row of the first.
 """
 
 import asyncio
@@ -221,7 +222,7 @@ class Connector:
         self._lease_ms = int((limits.processor_timeout_s + limits.lease_s) * 1000)
         self._booted_at_ms = clock()
         self._work: dict[_Name, _Work] = {}
-        self._verifying: dict[tuple[int, str], bytes] = {}
+        self._verifying: set[tuple[int, str]] = set()
         self._saving = 0
         self._rates: dict[int, Bucket] = {}
         self._draining = False
@@ -232,11 +233,12 @@ class Connector:
         """Answer one delivery. Waits as long as it takes; cancelling it cancels no purchase."""
         key = self._keyring.active(Purpose.DIGEST)
         digest = envelope.digest(payment, key)
-        name = (caller.instance.id, payment.transaction_id, digest)
+        transaction = (caller.instance.id, payment.transaction_id)
+        name = (*transaction, digest)
         work = self._work.get(name)
         if work is not None:
             return await self._wait(work, request_id)
-        if self._verifying and self._verifying.get(name[:2], digest) != digest:
+        if transaction in self._verifying:  # by another payment, or there would be work to wait for
             return self._conflict(None, payment, caller.instance)
         purchase = self._purchase(payment, caller.instance)
         refusal = self._refusal(caller, payment, purchase)
@@ -245,6 +247,7 @@ class Connector:
             told = self._told_at_once(caller.instance, purchase)
             if told is not None:
                 return await self._save_at_once(delivery, payment, told)
+            self._verifying.add(transaction)
         # Nobody joins a refused one: the next delivery may come with a credential that permits more.
         work = _Work(self._work, name if refusal is None else (*name, request_id), self._unheard)
         try:
@@ -278,7 +281,7 @@ class Connector:
                 if isinstance(delivery.payment, Charge):
                     return await self._charge(delivery, delivery.payment)
                 return await self._tokenize(delivery, delivery.payment)
-            row = await self._store.find(delivery.caller.instance.id, delivery.payment.transaction_id)
+            row = await self._store.find(delivery.instance.id, delivery.payment.transaction_id)
             return delivery.refusal if row is None else await self._found(row, delivery)
         except (StoreUnavailableError, KeyExhaustedError) as error:
             return await self._unavailable(error, delivery)
@@ -543,18 +546,15 @@ class Connector:
             self._saving -= 1
 
     async def _tokenize(self, delivery: _Delivery, tokenize: Tokenize) -> Answer:
-        existing = await self._store.find(delivery.instance.id, tokenize.transaction_id)
-        if existing is not None:
-            self._give_rate_back(delivery.instance)
-            return await self._found(existing, delivery)
-        row = self._row(delivery, "tok")
-        # Nothing is claimed before it is good, so what comes meanwhile under the same id finds no row to differ from.
-        name = (row.instance_id, row.transaction_id)
-        self._verifying[name] = row.digest
         try:
+            existing = await self._store.find(delivery.instance.id, tokenize.transaction_id)
+            if existing is not None:
+                self._give_rate_back(delivery.instance)
+                return await self._found(existing, delivery)
+            row = self._row(delivery, "tok")
             return await self._save(delivery, tokenize, row, await self._verify(delivery, row))
         finally:
-            del self._verifying[name]
+            self._verifying.discard((delivery.instance.id, tokenize.transaction_id))
 
     async def _save(
         self, delivery: _Delivery, tokenize: Tokenize, row: Row, result: Approved | Declined | Unavailable
