@@ -3,6 +3,7 @@
 import asyncio
 from typing import Any
 
+import pytest
 from uvicorn import Config
 from uvicorn.server import ServerState
 
@@ -123,6 +124,7 @@ class Application:
         self.whole_ones: list[WholeRequest] = []
         self.cancelled: list[WholeRequest] = []
         self.others: list[tuple[str, bytes]] = []
+        self.clients: list[str] = []
 
     async def whole(self, request: WholeRequest) -> None:
         self.whole_ones.append(request)
@@ -140,11 +142,12 @@ class Application:
                 return
             body, more = body + message["body"], message["more_body"]
         self.others.append((f"{scope['method']} {scope['path']}", body))
+        self.clients.append(scope["client"][0])
         await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"2")]})
         await send({"type": "http.response.body", "body": b"ok"})
 
 
-def connected(application: Application, *, believes_proxies: bool = False) -> tuple[Line, JoiningProtocol]:
+def connected(application: Application, *, proxies: str | None = None) -> tuple[Line, JoiningProtocol]:
     """Return a line, and the protocol that has begun on it."""
     line = Line()
     config = Config(
@@ -153,7 +156,8 @@ def connected(application: Application, *, believes_proxies: bool = False) -> tu
         lifespan="off",
         log_config=None,
         server_header=False,
-        proxy_headers=believes_proxies,
+        proxy_headers=proxies is not None,
+        forwarded_allow_ips=proxies,
     )
     config.load()
     protocol = JoiningProtocol(config, ServerState(), {})
@@ -193,7 +197,7 @@ async def test_a_request_in_one_piece_is_handed_over_as_one() -> None:
         assert (number, REPLY * number) == (len(application.whole_ones), written(line))
 
     last = application.whole_ones[-1]
-    assert ("/", b"8", BODY) == (last.path, last.headers[b"content-length"], last.body)
+    assert ("/", b"8", BODY) == (last.path, dict(last.headers)[b"content-length"], last.body)
     assert ("192.0.2.1", 1) == last.client
     assert ([], "close" in line.done) == (application.others, False)
     assert protocol.timeout_keep_alive_task is not None
@@ -234,17 +238,41 @@ async def test_what_is_not_ordinary_goes_by_asgi() -> None:
     assert len(HEAD) - 1 == by_head_alone
 
 
-@story
-async def test_where_proxies_are_believed_all_goes_by_asgi() -> None:
-    """Who the caller is, is then said by a header, which uvicorn reads."""
-    application = Application()
-    _line, protocol = connected(application, believes_proxies=True)
+@pytest.mark.parametrize(
+    ("proxies", "named", "expected"),
+    [
+        ("192.0.2.1", ["203.0.113.9"], "203.0.113.9"),
+        ("192.0.2.1", ["203.0.113.8", "203.0.113.9"], "203.0.113.9"),
+        ("192.0.2.1,203.0.113.9", ["203.0.113.8", "203.0.113.9"], "203.0.113.8"),
+        ("192.0.2.1", [], "192.0.2.1"),
+        ("192.0.2.1", [""], "192.0.2.1"),
+        ("198.51.100.1", ["203.0.113.9"], "192.0.2.1"),
+        (None, ["203.0.113.9"], "192.0.2.1"),
+    ],
+    ids=["a proxy", "the nearest", "two proxies", "no header", "an empty one", "another's proxy", "nobody is believed"],
+)
+def test_a_proxy_that_is_believed_names_the_caller(proxies: str | None, named: list[str], expected: str) -> None:
+    """As uvicorn's middleware tells it to ASGI: a request come whole and one come in pieces are the same caller's."""
 
-    protocol.data_received(HEAD + BODY)
-    await turns()
+    @story
+    async def told() -> None:
+        application = Application()
+        _line, protocol = connected(application, proxies=proxies)
+        head = HEAD.replace(b"host", b"".join(b"X-Forwarded-For: %s\r\n" % name.encode() for name in named) + b"host")
 
-    assert ([], [("POST /", BODY)]) == (application.whole_ones, application.others)
-    await ended(protocol, application)
+        protocol.data_received(head + BODY)
+        await turns()
+        application.whole_ones[0].reply(200, b"content-length: 2\r\n", b"ok")
+        protocol.data_received(head)
+        protocol.data_received(BODY)
+        await turns()
+
+        client = application.whole_ones[0].client
+        assert client is not None
+        assert (expected, [expected]) == (client[0], application.clients)
+        await ended(protocol, application)
+
+    told()
 
 
 @story

@@ -96,7 +96,7 @@ class Gateway:
         """Answer a POST to one of `whole_paths` that came in one piece."""
         exchange = WholeExchange(request, self._new_id())
         try:
-            caller = self._identified(request.headers)
+            caller = self._identified(dict(request.headers))
             if isinstance(caller, Refused):
                 await self._turn_away(exchange, caller, _host(request.client))
                 return

@@ -9,7 +9,7 @@ A payment is a POST of some hundred bytes that arrives in one piece, head and bo
 by an object with a buffer, an event and a task around it, which costs as much as TLS does. An application that has
 `whole_paths` and `whole` is given such a request as what it is, a `WholeRequest`. All that is out of the ordinary goes
 uvicorn's way, through ASGI: a body that is still to come or is large, another method or path, an upgrade, `Expect`, a
-connection that is to end, requests in a row, a caller who does not read, proxies whose headers are to be believed.
+connection that is to end, requests in a row, a caller who does not read.
 
 What uvicorn keeps of a request (its `cycle`) a `WholeRequest` has too, by the same names: so keeping alive, the order
 of requests, and the end of the server are uvicorn's own.
@@ -19,6 +19,7 @@ import asyncio
 from collections.abc import Callable, Coroutine, Sequence
 from typing import Any
 
+from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 BYTES_MAX = 16 * 1024
@@ -83,6 +84,10 @@ class JoiningTransport(asyncio.Transport):
         self._transport.resume_reading()
 
 
+Headers = Sequence[tuple[bytes, bytes]]
+"""As they came, with their names in lower case."""
+
+
 class WholeRequest:
     """A POST that came in one piece, and its reply. One task answers it; it is cancelled when the caller leaves."""
 
@@ -98,7 +103,7 @@ class WholeRequest:
         "task",
     )
 
-    def __init__(self, protocol: "JoiningProtocol", path: str, headers: dict[bytes, bytes], body: bytes) -> None:
+    def __init__(self, protocol: "JoiningProtocol", path: str, headers: Headers, body: bytes) -> None:
         self.path = path
         self.headers = headers
         self.body = body
@@ -112,8 +117,8 @@ class WholeRequest:
 
     @property
     def client(self) -> tuple[str, int] | None:
-        """Who is at the other end."""
-        return self._protocol.client
+        """Who is calling: who is at the other end, or whom a proxy that is believed names."""
+        return self._protocol.caller(self.headers)
 
     def reply(self, status: int, headers: bytes, body: bytes) -> None:
         """Write the reply. `headers` are lines that end with CRLF, Content-Length among them: nobody checks them."""
@@ -152,8 +157,12 @@ class JoiningProtocol(HttpToolsProtocol):
 
     def __init__(self, *args: Any, **options: Any) -> None:  # noqa: ANN401 - uvicorn's
         super().__init__(*args, **options)
-        self._whole: Answer | None = getattr(self.app, "whole", None)
-        self._whole_paths: Sequence[bytes] = getattr(self.app, "whole_paths", ())
+        app: object = self.app
+        self._proxies: Any = None  # uvicorn does not name the type
+        if isinstance(app, ProxyHeadersMiddleware):
+            self._proxies, app = app.trusted_hosts, app.app
+        self._whole: Answer | None = getattr(app, "whole", None)
+        self._whole_paths: Sequence[bytes] = getattr(app, "whole_paths", ())
         self._held: bytes | None = None
         """The body so far of a request that may yet come whole."""
 
@@ -201,9 +210,17 @@ class JoiningProtocol(HttpToolsProtocol):
             super().on_message_complete()
             return
         body, self._held = self._held, None
-        request = WholeRequest(self, self.url.decode("ascii"), dict(self.headers), body)
+        request = WholeRequest(self, self.url.decode("ascii"), self.headers, body)
         self.cycle = request  # type: ignore[assignment]  # it has what uvicorn asks a cycle for
         request.task = self.loop.create_task(self._whole(request))
+
+    def caller(self, headers: Headers) -> tuple[str, int] | None:
+        """Return who is calling, as uvicorn's middleware tells it to ASGI."""
+        if self._proxies is None or self.client is None or self.client[0] not in self._proxies:
+            return self.client
+        named = b", ".join([value for name, value in headers if name == b"x-forwarded-for"])
+        host, port = self._proxies.get_trusted_client_address(named.decode("latin1"))
+        return (host, port) if host else self.client
 
     def _let_go(self, body: bytes) -> None:
         """Go uvicorn's way after all."""
