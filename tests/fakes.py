@@ -22,7 +22,8 @@ from enum import Enum, auto
 from pathlib import Path
 from typing import Any, NoReturn, ParamSpec, TypeVar
 
-from generic_connector.connector import Answer, Connector, Limits
+from generic_connector.answer import Answer
+from generic_connector.connector import Connector
 from generic_connector.contract.request import Refusal, parse
 from generic_connector.custody.file import FileKek
 from generic_connector.envelope import Place
@@ -30,6 +31,7 @@ from generic_connector.home import make_home
 from generic_connector.instance import Caller, Dialect, Instance, Mode
 from generic_connector.keyring import Keyring
 from generic_connector.ledger import Row
+from generic_connector.outcome import Limits
 from generic_connector.payment import (
     Approved,
     DeclineCode,

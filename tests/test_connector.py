@@ -27,12 +27,13 @@ from fakes import (
     turns,
 )
 from fakes import payment as pay_for
+from generic_connector.answer import Answer, How
 from generic_connector.bank import BankAccount
 from generic_connector.card import Card
-from generic_connector.connector import Answer, How, Limits
 from generic_connector.envelope import TamperedError
 from generic_connector.instance import Mode
 from generic_connector.ledger import Row, State
+from generic_connector.outcome import Limits
 from generic_connector.payment import AchDetails, DeclineCode, Declined, Instrument, Method, Payment
 from generic_connector.ports import Channel, Purchase, Settlement
 from generic_connector.stores.sqlite import SqliteStore, notes_of
@@ -544,7 +545,7 @@ async def test_without_keys_and_look_ups_there_is_one_send(
     await shop.crash()
     await shop.boot()
     await asyncio.sleep(3600)
-    await shop.connector.reconcile()
+    await shop.connector.recovery.reconcile()
     answers.append(await shop.pay(pay_for()))
 
     assert {code(answer) for answer in answers} == {"outcome_unknown"}
@@ -699,14 +700,14 @@ async def test_after_a_person_settled_it_the_same_id_gets_the_truth(
     bank.will(Play.HANG_AFTER if captured else Play.HANG_BEFORE)
     await shop.pay(pay_for())
 
-    settled = await shop.connector.settle(await shop.row(), captured=captured, by="ada: bank statement")
+    settled = await shop.connector.recovery.settle(await shop.row(), captured=captured, by="ada: bank statement")
     retry = await shop.pay(pay_for())
 
     assert settled is not None
     assert (settled.reply, code(retry)) == (retry.reply, expected)
     row = await shop.row()
     assert (row.state, row.settled_by) == (state, "ada: bank statement")
-    assert await shop.connector.settle(row, captured=not captured, by="eve") is None
+    assert await shop.connector.recovery.settle(row, captured=not captured, by="eve") is None
     assert said(retry)["charge_id"] == (row.id if captured else None)
 
 
@@ -718,7 +719,7 @@ async def test_what_is_running_cannot_be_settled_by_a_person(shop: Shop, bank: B
     delivery = shop.start(pay_for())
     await turns()
 
-    assert await shop.connector.settle(await shop.row(), captured=False, by="ada: impatient") is None
+    assert await shop.connector.recovery.settle(await shop.row(), captured=False, by="ada: impatient") is None
 
     bank.gate.set()
     assert code(await delivery) is None
@@ -1115,7 +1116,7 @@ async def test_recovery_looks_up_and_never_sends(shop: Shop, bank: Bank, play: P
     row = await shop.row()
     await asyncio.sleep(YOUNG_S)
 
-    assert await shop.connector.reconcile() == {row.id: state}
+    assert await shop.connector.recovery.reconcile() == {row.id: state}
 
     assert (len(bank.asked), (await shop.row()).state) == (1, state)
     assert code(await shop.pay(pay_for())) == (None if state is State.APPROVED else "processing_error")
@@ -1128,7 +1129,7 @@ async def test_recovery_leaves_young_rows_to_the_retry(shop: Shop, bank: Bank) -
     await crashed(shop, Play.HANG_BEFORE)
 
     await asyncio.sleep(YOUNG_S - 1)
-    assert await shop.connector.reconcile() == {}
+    assert await shop.connector.recovery.reconcile() == {}
 
     assert code(await shop.pay(pay_for())) is None
     assert bank.captured("t1") == [1000]
@@ -1144,7 +1145,7 @@ async def test_recovery_leaves_living_owners_alone(shop: Shop, bank: Bank) -> No
     await turns()
     row = await shop.row()
 
-    assert await other.reconcile(older_than_ms=0) == {row.id: State.RUNNING}
+    assert await other.recovery.reconcile(older_than_ms=0) == {row.id: State.RUNNING}
 
     assert (await shop.row(), bank.looked_up) == (row, [])
     bank.gate.set()
@@ -1162,12 +1163,12 @@ async def test_recovery_without_an_answer_leaves_a_doubt_and_settles_it_later(
     await asyncio.sleep(YOUNG_S)
     bank.look = look
 
-    assert await shop.connector.reconcile() == {row.id: State.IN_DOUBT}
-    assert await shop.connector.reconcile() == {row.id: State.IN_DOUBT}
+    assert await shop.connector.recovery.reconcile() == {row.id: State.IN_DOUBT}
+    assert await shop.connector.recovery.reconcile() == {row.id: State.IN_DOUBT}
     bank.heal()
-    assert await shop.connector.reconcile() == {row.id: State.APPROVED}
+    assert await shop.connector.recovery.reconcile() == {row.id: State.APPROVED}
 
-    assert await shop.connector.reconcile() == {}
+    assert await shop.connector.recovery.reconcile() == {}
     assert len(bank.asked) == 1
 
 
@@ -1182,9 +1183,9 @@ async def test_recovery_believes_not_found_only_when_nothing_can_be_on_its_way(
     row = await shop.row()
     await asyncio.sleep(YOUNG_S)
 
-    assert await shop.connector.reconcile() == {row.id: State.IN_DOUBT}
+    assert await shop.connector.recovery.reconcile() == {row.id: State.IN_DOUBT}
     await asyncio.sleep(299)
-    assert await shop.connector.reconcile() == {row.id: State.APPROVED}
+    assert await shop.connector.recovery.reconcile() == {row.id: State.APPROVED}
     assert code(await shop.pay(pay_for())) is None
 
 
@@ -1194,7 +1195,7 @@ async def test_recovery_and_a_retry_at_once_agree(shop: Shop, bank: Bank) -> Non
     await crashed(shop, Play.HANG_BEFORE)
     await asyncio.sleep(YOUNG_S)
 
-    recovery = shop.background(shop.connector.reconcile())
+    recovery = shop.background(shop.connector.recovery.reconcile())
     retry = await shop.pay(pay_for())
     await recovery
 
@@ -1219,7 +1220,7 @@ async def test_one_row_that_recovery_cannot_settle_does_not_keep_it_from_the_oth
     )
     await asyncio.sleep(YOUNG_S)
 
-    await shop.connector.reconcile()
+    await shop.connector.recovery.reconcile()
 
     assert ((await shop.row("t1")).state, (await shop.row("t2")).state) == (State.RUNNING, State.APPROVED)
 
@@ -1768,7 +1769,7 @@ async def test_a_history_keeps_that_the_outcome_was_unknown(clock: WallClock, sh
     bank.heal()
 
     await asyncio.sleep(YOUNG_S)
-    await shop.connector.reconcile()
+    await shop.connector.recovery.reconcile()
     await turns()
 
     row = await shop.row()

@@ -22,7 +22,8 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule, run_state_machine_as_test
 
 from fakes import Bank, Forgetful, Look, Play, Shop, SkippingLoop, WallClock, payment, turns
-from generic_connector.connector import Answer, Connector
+from generic_connector.answer import Answer
+from generic_connector.connector import Connector
 from generic_connector.contract.reply import Reply
 from generic_connector.home import make_home
 from generic_connector.ledger import Row, State
@@ -173,7 +174,7 @@ class Payments(RuleBasedStateMachine):
         """Look up, and never send."""
         sent = len(self.bank.asked)
         working = sum(connector.at_work for connector in self.hosts)
-        self.runner.run(self.hosts[host].reconcile(older_than_ms=older_than_s * 1000))
+        self.runner.run(self.hosts[host].recovery.reconcile(older_than_ms=older_than_s * 1000))
         assert working or sent == len(self.bank.asked), "reconcile has sent something"
         self.listen()
 
@@ -187,7 +188,7 @@ class Payments(RuleBasedStateMachine):
             if row is None or row.state is not State.IN_DOUBT or self.bank.is_on_the_way(transaction_id):
                 return
             captured = bool(self.bank.captured(transaction_id))
-            await self.hosts[0].settle(row, captured=captured, by="a person")
+            await self.hosts[0].recovery.settle(row, captured=captured, by="a person")
 
         self.runner.run(say())
 
@@ -198,7 +199,7 @@ class Payments(RuleBasedStateMachine):
 
         async def wait_and_reconcile() -> None:
             await asyncio.sleep(LONG_S)
-            await self.hosts[0].reconcile(older_than_ms=0)
+            await self.hosts[0].recovery.reconcile(older_than_ms=0)
             unsettled = await self.shop.store.unsettled(claimed_before_ms=self.clock())
             assert not self.looks_up or not unsettled, "there is a look-up, and it was not believed"
             assert all(row.state is State.IN_DOUBT for row in unsettled), "something runs for ever"

@@ -305,7 +305,7 @@ async def examine(home: Path, load: Load) -> Findings:
     findings = Findings()
     parts = await assemble(home, load_settings(home), EventLog(sys.stderr, wall_clock, "error"))
     try:
-        await parts.connector.reconcile(older_than_ms=0)
+        await parts.connector.recovery.reconcile(older_than_ms=0)
         findings.unsettled = [row.id for row in await parts.store.unsettled(claimed_before_ms=wall_clock())]
         hold_against_clients(findings, load, parts.store)
         hold_against_bank(findings, home, parts.store)

@@ -38,7 +38,7 @@ from generic_connector import envelope
 from generic_connector.administration import RefusedError
 from generic_connector.card import PUBLISHED_CARDS
 from generic_connector.certificates import DevelopmentCertificates
-from generic_connector.connector import Connector, Limits
+from generic_connector.connector import Connector
 from generic_connector.contract.errors import ERRORS, ErrorCode
 from generic_connector.contract.request import Refusal, parse
 from generic_connector.custody.file import FileKek
@@ -48,6 +48,7 @@ from generic_connector.instance import Dialect
 from generic_connector.journal import read_only
 from generic_connector.keyring import Keyring
 from generic_connector.ledger import Row
+from generic_connector.outcome import Limits
 from generic_connector.payment import Charge
 from generic_connector.ports import Claimed, Existing, Settlement, Vaulted
 from generic_connector.settings import load_settings

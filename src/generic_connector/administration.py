@@ -14,7 +14,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any, Protocol
 
-from generic_connector.connector import LEFT_TO_THE_RETRY_MS, Connector
+from generic_connector.connector import Connector
 from generic_connector.envelope import Purpose, credential_hash
 from generic_connector.identifier import Randomness, letters
 from generic_connector.identity import PASSWORD, PATH, Directory, days_left, new_access_token, new_credential
@@ -24,6 +24,7 @@ from generic_connector.ledger import Row
 from generic_connector.payment import DeclineCode, Method
 from generic_connector.ports import AccessToken, Act, Clock, Credential, Log, Processor, Registry
 from generic_connector.processors.sandbox import FaultKind, SandboxProcessor
+from generic_connector.recovery import LEFT_TO_THE_RETRY_MS
 from generic_connector.scrub import scrub
 
 Arguments = Mapping[str, Any]  # JSON, checked field by field by the act that takes it
@@ -306,7 +307,7 @@ class Administration:
     async def _reconcile(self, arguments: Arguments, actor: str) -> Result:
         older_than_ms = int(arguments.get("older_than_ms", LEFT_TO_THE_RETRY_MS))
         self._act(actor, "reconcile", f"older than {older_than_ms} ms")
-        seen = await self._connector.reconcile(older_than_ms=older_than_ms)
+        seen = await self._connector.recovery.reconcile(older_than_ms=older_than_ms)
         return [{"id": id_, "state": state.value} for id_, state in seen.items()]
 
     async def _reconcile_settle(self, arguments: Arguments, actor: str) -> Result:
@@ -317,7 +318,7 @@ class Administration:
         if len(rows) != 1:
             raise RefusedError("no charge, or more than one, has this id: give the charge id (ch_...) that logs show")
         act = self._act(actor, f"settle {'captured' if captured else 'not-captured'}", rows[0].id)
-        answer = await self._connector.settle(rows[0], captured=captured, by=f"{act.actor}: {reason}")
+        answer = await self._connector.recovery.settle(rows[0], captured=captured, by=f"{act.actor}: {reason}")
         if answer is None or answer.row is None:
             raise RefusedError(f"{rows[0].id} is {rows[0].state.value}, and not in doubt: there is nothing to settle")
         return {"id": answer.row.id, "state": answer.row.state.value, "settled_by": act.actor, "reason": reason}

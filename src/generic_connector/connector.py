@@ -19,6 +19,9 @@ at most one send at others. What it rests on, in the order in which it happens:
 6. **After the claim there is no error reply.** What goes wrong then is logged and settled by look-up, and the
    caller is left waiting for Twilio's retry.
 
+How it is found out what became of a payment, and how it is written down, is in `outcome`; what nobody is at work on any
+more is `recovery`'s.
+
 A tokenize moves no money, so nothing needs to be claimed before the processor has verified the card: its row
 and its vault entry are written together, once, finished; until then its id is taken in memory. Where the processor need
 ask nobody, that one claim is all of it: no look-up before, no task, and of two deliveries at once the second finds the
@@ -26,13 +29,13 @@ row of the first.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Coroutine, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 from datetime import UTC, datetime
-from enum import StrEnum
-from typing import Any, NamedTuple, TypeVar, assert_never
+from typing import NamedTuple, assert_never
 
 from generic_connector import envelope, identifier
+from generic_connector.answer import Answer, How, replay
 from generic_connector.bank import BankAccount
 from generic_connector.bucket import Bucket
 from generic_connector.card import Card
@@ -44,18 +47,17 @@ from generic_connector.contract.reply import (
     render_success,
     success_parameters,
 )
-from generic_connector.deadline import within
 from generic_connector.envelope import Place, Purpose
 from generic_connector.identifier import Randomness, new_id
 from generic_connector.instance import Caller, Instance, Mode
 from generic_connector.keyring import KeyExhaustedError, Keyring
 from generic_connector.ledger import Event, Row, Standing, State, advance, judge
+from generic_connector.outcome import Limits, Outcomes, scrubbed
 from generic_connector.payment import (
     Approved,
     Charge,
     DeclineCode,
     Declined,
-    LookUpResult,
     Method,
     NotFound,
     Payment,
@@ -70,61 +72,16 @@ from generic_connector.ports import (
     Clock,
     Existing,
     Log,
-    Note,
     Processor,
     Purchase,
-    Settlement,
     Store,
     StoreUnavailableError,
     Vaulted,
     VerifiesAtOnce,
 )
-from generic_connector.scrub import scrub
+from generic_connector.recovery import Recovery
 from generic_connector.telemetry import places
-
-Asked = TypeVar("Asked")
-Told = TypeVar("Told")
-
-LEFT_TO_THE_RETRY_MS = 120_000
-"""Recovery leaves younger rows alone: Twilio's retry, which brings the card, can do more."""
-
-_NOTED_AFTER_S = 0.25
-_ON_ITS_WAY = "not found, but it may be on its way"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Limits:
-    """The connector's clocks and bounds. Times in seconds.
-
-    `lease_s` is how long beyond `processor_timeout_s` a claim is its owner's: time for a look-up and a second send.
-    """
-
-    processor_timeout_s: float = 45.0
-    look_up_timeout_s: float = 5.0
-    lease_s: float = 15.0
-    poll_s: float = 0.25
-    payments_at_once_max: int = 1000
-
-
-class How(StrEnum):
-    """How a delivery came by its answer, for logs and histories."""
-
-    FIRST = "first"
-    REFUSED = "refused"
-    REPLAYED = "replayed"
-    WAITED = "waited"
-    CONFLICT = "conflict"
-    TAKEN_OVER = "taken_over"
-    LOOKED_UP = "looked_up"
-
-
-class Answer(NamedTuple):
-    """What a delivery is told. `reply` None: nothing may be said now; the caller waits for its own clock."""
-
-    reply: Reply | None
-    how: How
-    row: Row | None = None
-    code: Code | str | None = None
+from generic_connector.work import Name, Work
 
 
 class _Delivery(NamedTuple):
@@ -143,55 +100,8 @@ class _Delivery(NamedTuple):
         return self.caller.instance
 
 
-_Name = tuple[int | str | bytes, ...]
-
-
-class _Work:
-    """A task that belongs to the connector, and the deliveries that wait for it. To cancel one of those ends nothing.
-
-    What `asyncio.shield` is for, with one callback for all who wait.
-    """
-
-    __slots__ = ("_name", "_unheard", "_waiting", "_works", "row", "task")
-
-    def __init__(self, works: "dict[_Name, _Work]", name: _Name, unheard: Callable[[Answer], None]) -> None:
-        self.row: Row | None = None
-        """The row, once it is claimed."""
-        self._works = works
-        self._name = name
-        self._unheard = unheard
-        self._waiting: list[asyncio.Future[Answer]] = []
-        works[name] = self
-
-    def begun(self, work: Coroutine[Any, Any, Answer]) -> asyncio.Future[Answer]:
-        """Begin; return the first delivery's answer."""
-        self.task = asyncio.get_running_loop().create_task(work)
-        self.task.add_done_callback(self._done)
-        return self.answer()
-
-    def answer(self) -> asyncio.Future[Answer]:
-        """Return one delivery's own future of the answer."""
-        future: asyncio.Future[Answer] = self.task.get_loop().create_future()
-        self._waiting.append(future)
-        return future
-
-    def _done(self, task: asyncio.Task[Answer]) -> None:
-        del self._works[self._name]
-        error = None if task.cancelled() else task.exception()
-        still_there = [future for future in self._waiting if not future.done()]
-        for future in still_there:
-            if task.cancelled():
-                future.cancel()
-            elif error is not None:
-                future.set_exception(error)
-            else:
-                future.set_result(task.result())
-        if not still_there and not task.cancelled() and error is None:
-            self._unheard(task.result())
-
-
 class Connector:
-    """Charges, tokenizes, recovers, reconciles. One per process; `owner` names this boot."""
+    """Charges and tokenizes; `recovery` reconciles. One per process; `owner` names this boot."""
 
     def __init__(
         self,
@@ -213,15 +123,16 @@ class Connector:
             name: processor.verify_at_once if isinstance(processor, VerifiesAtOnce) else None
             for name, processor in processors.items()
         }
-        self._instances = instances
         self._clock = clock
         self._randomness = randomness
         self._owner = owner
         self._log = log
         self._limits = limits
-        self._lease_ms = int((limits.processor_timeout_s + limits.lease_s) * 1000)
-        self._booted_at_ms = clock()
-        self._work: dict[_Name, _Work] = {}
+        self._outcomes = Outcomes(store=store, clock=clock, owner=owner, log=log, limits=limits)
+        self.recovery = Recovery(
+            store=store, outcomes=self._outcomes, processors=processors, instances=instances, clock=clock, log=log
+        )
+        self._work: dict[Name, Work] = {}
         self._verifying: set[tuple[int, str]] = set()
         self._saving = 0
         self._rates: dict[int, Bucket] = {}
@@ -249,22 +160,22 @@ class Connector:
                 return await self._save_at_once(delivery, payment, told)
             self._verifying.add(transaction)
         # Nobody joins a refused one: the next delivery may come with a credential that permits more.
-        work = _Work(self._work, name if refusal is None else (*name, request_id), self._unheard)
+        work = Work(self._work, name if refusal is None else (*name, request_id), self._unheard)
         try:
             return await work.begun(self._answer(delivery))
         except asyncio.CancelledError:
-            self._note(work.row, "left", self._clock(), request_id)
+            self._outcomes.note(work.row, "left", self._clock(), request_id)
             raise
 
-    async def _wait(self, work: _Work, request_id: str) -> Answer:
+    async def _wait(self, work: Work, request_id: str) -> Answer:
         """Wait for work that another delivery of the same payment has begun."""
-        self._note(work.row, "waiting", self._clock(), request_id)
+        self._outcomes.note(work.row, "waiting", self._clock(), request_id)
         try:
             answer = await work.answer()
         except asyncio.CancelledError:
-            self._note(work.row, "left", self._clock(), request_id)
+            self._outcomes.note(work.row, "left", self._clock(), request_id)
             raise
-        self._note(answer.row, How.WAITED, self._clock(), request_id)
+        self._outcomes.note(answer.row, How.WAITED, self._clock(), request_id)
         return answer._replace(how=How.WAITED)
 
     def _unheard(self, answer: Answer) -> None:
@@ -380,19 +291,19 @@ class Connector:
         result: PurchaseResult | NotFound
         try:
             if is_first:
-                if not await self._still_ours(row):
+                if not await self._outcomes.still_ours(row):
                     return await self._found_again(delivery)
                 sent_at_ms = self._clock()
-                noted = self._note_late(row, "sent", sent_at_ms, request_id)
+                noted = self._outcomes.note_late(row, "sent", sent_at_ms, request_id)
                 try:
-                    result = await self._send(processor, purchase, row, self._limits.processor_timeout_s)
+                    result = await self._outcomes.send(processor, purchase, row, self._limits.processor_timeout_s)
                 finally:
                     noted.cancel()
                 if isinstance(result, Unknown):
-                    result = await self._after_unknown(processor, purchase, row, request_id)
+                    result = await self._outcomes.after_unknown(processor, purchase, row, request_id)
             else:
-                result = await self._after_unknown(processor, purchase, row, request_id)
-            return await self._record(row, result, delivery.instance, how, sent_at_ms=sent_at_ms)
+                result = await self._outcomes.after_unknown(processor, purchase, row, request_id)
+            return await self._outcomes.record(row, result, delivery.instance, how, sent_at_ms=sent_at_ms)
         except Exception as error:  # noqa: BLE001 - after a claim nothing may become an error reply
             self._log(
                 "error_after_claim", charge_id=row.id, error=type(error).__name__, where=places(error.__traceback__)
@@ -402,127 +313,14 @@ class Connector:
     async def _silence(self, row: Row, instance: Instance, how: How) -> Answer:
         """Try once to settle by look-up; say nothing where that fails too. The retry, or recovery, finds the row."""
         try:
-            result = await self._look_up(self._processors[row.processor], row)
+            result = await self._outcomes.look_up(self._processors[row.processor], row)
             if isinstance(result, (Approved, Declined)):
-                return await self._record(row, result, instance, how)
+                return await self._outcomes.record(row, result, instance, how)
         except Exception as error:  # noqa: BLE001 - the row stays as it is, and is settled later
             self._log(
                 "error_after_claim", charge_id=row.id, error=type(error).__name__, where=places(error.__traceback__)
             )
         return Answer(None, how, row)
-
-    async def _still_ours(self, row: Row) -> bool:
-        """Fence and lease once more, right before the send: a process may have slept since its claim."""
-        return self._clock() < row.lease_until_ms and await self._store.holds(row)
-
-    async def _send(self, processor: Processor, purchase: Purchase, row: Row, timeout_s: float) -> PurchaseResult:
-        return await self._ask(processor.purchase, purchase, row, timeout_s)
-
-    async def _ask(
-        self, ask: Callable[[Asked], Awaitable[Told]], what: Asked, row: Row, timeout_s: float | None
-    ) -> Told | Unknown:
-        """Ask a processor. Whatever comes in place of an answer, even a cancellation inside of it, tells nothing."""
-        try:
-            return _scrubbed(await within(timeout_s, ask(what)))
-        except TimeoutError:
-            why = "no answer in time"
-        except asyncio.CancelledError as error:
-            task = asyncio.current_task()
-            if task is not None and task.cancelling():  # it is this task that ends
-                raise
-            why = type(error).__name__
-        except Exception as error:  # noqa: BLE001 - an exception of a processor is no answer
-            why = type(error).__name__
-        self._log("processor_unknown", charge_id=row.id, processor=row.processor, why=why)
-        return Unknown(why)
-
-    async def _look_up(self, processor: Processor, row: Row) -> LookUpResult:
-        if not processor.traits.looks_up:
-            return Unknown("the processor has no look-up")
-        return await self._ask(processor.look_up, row.idempotency_key, row, self._limits.look_up_timeout_s)
-
-    async def _find_out(self, processor: Processor, row: Row) -> LookUpResult:
-        """Look up, and believe "not found" only where nothing can have been on its way any more when that was asked."""
-        asked_at_ms = self._clock()
-        found = await self._look_up(processor, row)
-        last_send_ms = row.recorded_at_ms or row.lease_until_ms or self._booted_at_ms
-        is_final = asked_at_ms >= last_send_ms + processor.traits.conclusive_after_s * 1000
-        return found if is_final or not isinstance(found, NotFound) else Unknown(_ON_ITS_WAY)
-
-    async def _after_unknown(
-        self, processor: Processor, purchase: Purchase, row: Row, request_id: str
-    ) -> PurchaseResult:
-        """Look up; send again under the same key where that is safe; look up once more. Unknown means in doubt."""
-        found = await self._look_up(processor, row)
-        may_send_again = isinstance(found, NotFound) or not processor.traits.looks_up
-        if not (processor.traits.honours_keys and may_send_again):
-            return Unknown(_ON_ITS_WAY) if isinstance(found, NotFound) else found
-        left_s = (row.lease_until_ms - self._clock()) / 1000 - self._limits.look_up_timeout_s
-        if left_s <= 0 or not await self._still_ours(row):
-            return Unknown("no time is left to send again")
-        self._note(row, "sent_again", self._clock(), request_id)
-        result = await self._send(processor, purchase, row, left_s)
-        if isinstance(result, (Approved, Declined)):  # nothing else tells anything about the first send
-            return result
-        found = await self._look_up(processor, row)
-        return found if isinstance(found, (Approved, Declined)) else Unknown("sent twice, and still unknown")
-
-    async def _record(
-        self,
-        row: Row,
-        result: PurchaseResult | NotFound,
-        instance: Instance,
-        how: How,
-        *,
-        sent_at_ms: int | None = None,
-        settled_by: str | None = None,
-    ) -> Answer:
-        """Write what became of a row, and answer it. Where another holds the row by now, the row answers."""
-        event, reply, code = self._outcome(row, result, instance)
-        settlement = Settlement(
-            row=row,
-            event=event,
-            recorded_at_ms=self._clock(),
-            sent_at_ms=sent_at_ms,
-            authorization_code=getattr(result, "authorization_code", None),
-            processor_reference=getattr(result, "processor_reference", None),
-            error_code=code,
-            settled_by=settled_by,
-            reply_status=None if event is Event.DOUBT else reply.status,
-            reply_body=None if event is Event.DOUBT else reply.body,
-        )
-        if not await self._store.record(settlement):
-            self._log("fence_lost", charge_id=row.id)
-            again = await self._row_again(row)
-            return _replay(again) if again.state.is_terminal else Answer(None, how, row)
-        if event is Event.DOUBT:  # the row forgets it once it is settled
-            self._note(row, State.IN_DOUBT, settlement.recorded_at_ms, row.request_id)
-        return Answer(reply, how, row._replace(state=advance(row.state, event)), code)
-
-    def _outcome(
-        self, row: Row, result: PurchaseResult | NotFound, instance: Instance
-    ) -> tuple[Event, Reply, Code | None]:
-        """Return edge, reply and error code of a processor's answer. A late answer takes a settling edge."""
-        is_late = row.state is State.IN_DOUBT
-        event: Event
-        code: Code
-        match result:
-            case Approved():
-                reply = render_success(row.method, row.id, success_parameters(row, result))
-                return Event.SETTLE_CAPTURED if is_late else Event.APPROVE, reply, None
-            case Declined(code=decline):
-                parameters = declined_parameters(row, result)
-                reply = render_failure(decline, row.method, instance.dialect, parameters=parameters)
-                return Event.SETTLE_DECLINED if is_late else Event.DECLINE, reply, decline
-            case Unavailable():
-                event, code = Event.UNAVAILABLE, ErrorCode.PROCESSOR_UNAVAILABLE
-            case NotFound():
-                event, code = Event.SETTLE_NOT_CAPTURED, DeclineCode.PROCESSING_ERROR
-            case Unknown():
-                event, code = Event.DOUBT, ErrorCode.OUTCOME_UNKNOWN
-            case _:
-                assert_never(result)
-        return event, render_failure(code, row.method, instance.dialect), code
 
     # --- A token -----------------------------------------------------------------------------------------------------
 
@@ -539,7 +337,7 @@ class Connector:
         """
         self._saving += 1
         try:
-            return await self._save(delivery, tokenize, self._row(delivery, "tok"), _scrubbed(told))
+            return await self._save(delivery, tokenize, self._row(delivery, "tok"), scrubbed(told))
         except (StoreUnavailableError, KeyExhaustedError) as error:
             return await self._unavailable(error, delivery)
         finally:
@@ -603,7 +401,7 @@ class Connector:
         processor, loop = self._processors[row.processor], asyncio.get_running_loop()
         deadline = loop.time() + self._limits.processor_timeout_s
         while (left_s := deadline - loop.time()) > 0:
-            result = await self._ask(processor.verify, delivery.purchase, row, left_s)
+            result = await self._outcomes.ask(processor.verify, delivery.purchase, row, left_s)
             if not isinstance(result, Unknown):
                 return result
             await asyncio.sleep(self._limits.poll_s)
@@ -627,22 +425,22 @@ class Connector:
             now_ms = self._clock()
             match judge(row, digest=self._digest_like(row, delivery), now_ms=now_ms):
                 case Standing.CONFLICT:
-                    self._note(row, How.CONFLICT, now_ms, delivery.request_id)
+                    self._outcomes.note(row, How.CONFLICT, now_ms, delivery.request_id)
                     return self._conflict(row, delivery.payment, delivery.instance)
                 case Standing.REPLAY:
-                    self._note(row, How.REPLAYED, now_ms, delivery.request_id)
-                    return _replay(row)
+                    self._outcomes.note(row, How.REPLAYED, now_ms, delivery.request_id)
+                    return replay(row)
                 case Standing.LOOK_UP:
-                    self._note(row, How.LOOKED_UP, now_ms, delivery.request_id)
+                    self._outcomes.note(row, How.LOOKED_UP, now_ms, delivery.request_id)
                     return await self._look_into(row, delivery.instance)
                 case Standing.TAKE_OVER:
-                    taken = await self._take_over(row)
+                    taken = await self._outcomes.take_over(row)
                     if taken is not None:
-                        self._note(row, How.TAKEN_OVER, now_ms, delivery.request_id)
+                        self._outcomes.note(row, How.TAKEN_OVER, now_ms, delivery.request_id)
                         return await self._settle_somehow(taken, delivery, is_first=False)
                 case Standing.WAIT:
                     await asyncio.sleep(self._limits.poll_s)
-            row = await self._row_again(row)
+            row = await self._outcomes.row_again(row)
 
     def _conflict(self, row: Row | None, payment: Payment, instance: Instance) -> Answer:
         code = ErrorCode.TRANSACTION_ID_REUSED
@@ -654,23 +452,15 @@ class Connector:
             raise LookupError("a claimed row is gone")
         return await self._found(row, delivery)
 
-    async def _row_again(self, row: Row) -> Row:
-        return await self._store.find(row.instance_id, row.transaction_id) or row
-
-    async def _take_over(self, row: Row) -> Row | None:
-        now_ms = self._clock()
-        return await self._store.take_over(
-            row, owner=self._owner, lease_until_ms=now_ms + self._lease_ms, now_ms=now_ms
-        )
-
     async def _look_into(self, row: Row, instance: Instance) -> Answer:
         """A row in doubt: look up once more, and answer `outcome_unknown` where that tells nothing new."""
         processor = self._processors[row.processor]
-        result = await self._find_out(processor, row)
+        result = await self._outcomes.find_out(processor, row)
         if isinstance(result, (Approved, Declined, NotFound)):
-            answer = await self._record(row, result, instance, How.LOOKED_UP)
+            answer = await self._outcomes.record(row, result, instance, How.LOOKED_UP)
             if answer.reply is not None:
-                self._log("settled", charge_id=row.id, state=_state(answer), by="look_up")
+                state = row.state if answer.row is None else answer.row.state
+                self._log("settled", charge_id=row.id, state=state.value, by="look_up")
                 return answer
         code = ErrorCode.OUTCOME_UNKNOWN
         return Answer(render_failure(code, row.method, instance.dialect), How.LOOKED_UP, row, code)
@@ -681,60 +471,6 @@ class Connector:
             return delivery.digest
         key = self._keyring.key(Purpose.DIGEST, row.digest_key_id)
         return b"" if key is None else envelope.digest(delivery.payment, key)
-
-    # --- Recovery ----------------------------------------------------------------------------------------------------
-
-    async def reconcile(self, *, older_than_ms: int = LEFT_TO_THE_RETRY_MS) -> Mapping[str, State]:
-        """Look up every row that is in doubt, or whose owner is dead. Returns the rows it saw, and where they stand.
-
-        Sends nothing, ever.
-        """
-        seen: dict[str, State] = {}
-        for row in await self._store.unsettled(claimed_before_ms=self._clock() - older_than_ms):
-            try:
-                seen[row.id] = await self._reconcile_one(row)
-            except Exception as error:  # noqa: BLE001 - the next round meets it again, and the others have theirs now
-                self._log(
-                    "error_after_claim", charge_id=row.id, error=type(error).__name__, where=places(error.__traceback__)
-                )
-                seen[row.id] = row.state
-        return seen
-
-    async def _reconcile_one(self, row: Row) -> State:
-        if row.state is State.RUNNING:
-            if self._clock() < row.lease_until_ms:
-                return row.state
-            processor = self._processors.get(row.processor)
-            # What the dead owner sent may be on its way: judge by the lease that it had, not by the next.
-            found = None if processor is None else await self._find_out(processor, row)
-            taken = await self._take_over(row)
-            if taken is None:
-                return row.state
-            row, result = taken, found if found is not None else Unknown("the processor is not configured")
-        else:
-            processor = self._processors.get(row.processor)
-            if processor is None:
-                return row.state
-            result = await self._find_out(processor, row)
-            if isinstance(result, Unknown):
-                return row.state
-        answer = await self._record(row, result, self._instances[row.instance_id], How.LOOKED_UP)
-        state = row.state if answer.row is None else answer.row.state
-        self._note(row, "reconciled", self._clock(), row.request_id)
-        self._log("settled", charge_id=row.id, state=state, by="reconcile")
-        return state
-
-    async def settle(self, row: Row, *, captured: bool, by: str) -> Answer | None:
-        """Say what a person found out about a row, where no look-up can. None where the row is not unsettled."""
-        if row.state is State.RUNNING and self._clock() >= row.lease_until_ms:
-            taken = await self._take_over(row)
-            row = row if taken is None else taken
-        elif row.state is not State.IN_DOUBT:
-            return None
-        result: Approved | NotFound = Approved() if captured else NotFound()
-        answer = await self._record(row, result, self._instances[row.instance_id], How.LOOKED_UP, settled_by=by)
-        self._log("settled", charge_id=row.id, state=_state(answer), by="operator")
-        return answer
 
     # --- Drain -------------------------------------------------------------------------------------------------------
 
@@ -766,14 +502,6 @@ class Connector:
         work = self._work.get((row.instance_id, row.transaction_id, delivery.digest))
         if work is not None:
             work.row = row
-
-    def _note_late(self, row: Row, event: str, at_ms: int, request_id: str) -> asyncio.TimerHandle:
-        """Note what happens now, unless it is over soon: then the record tells it, and saves a write."""
-        return asyncio.get_running_loop().call_later(_NOTED_AFTER_S, self._note, row, event, at_ms, request_id)
-
-    def _note(self, row: Row | None, event: str, at_ms: int, request_id: str) -> None:
-        if row is not None:
-            self._store.note(Note(row.id, at_ms, str(event), request_id))
 
     def _purchase(self, payment: Payment, instance: Instance) -> Purchase:
         """What the processor is asked. Its key is derived, so that a row made anew has the same."""
@@ -812,7 +540,7 @@ class Connector:
             digest_key_id=delivery.digest_key_id,
             owner=self._owner,
             fence=1,
-            lease_until_ms=now_ms + self._lease_ms,
+            lease_until_ms=now_ms + self._outcomes.lease_ms,
             processor=instance.processor,
             idempotency_key=delivery.purchase.idempotency_key,
             kind=kind,
@@ -858,31 +586,3 @@ def _not_permitted(caller: Caller, payment: Payment) -> Code | None:
         and (isinstance(payment, Tokenize) or not payment.save_card or caller.may(Method.TOKENIZE))
     )
     return None if is_permitted else ErrorCode.NOT_PERMITTED
-
-
-def _scrubbed(told: Told) -> Told:
-    """A processor's own words, without what must not be kept: they are stored, and some of them echoed."""
-    if not isinstance(told, (Approved, Declined)):
-        return told
-    unclean: dict[str, Any] = {}
-    for name, chars_max in _WORDS.items():
-        word = getattr(told, name, None)
-        if word is not None:
-            clean = scrub(word) if len(word) <= chars_max else None
-            if clean != word:
-                unclean[name] = clean
-    return replace(told, **unclean) if unclean else told
-
-
-_WORDS = {"authorization_code": 32, "processor_reference": 128, "avs_result": 1, "cvv_result": 1}
-"""How many characters each may have; a longer one is dropped. The networks' result codes are single letters."""
-
-
-def _state(answer: Answer) -> str | None:
-    return None if answer.row is None else answer.row.state.value
-
-
-def _replay(row: Row) -> Answer:
-    if row.reply_status is None or row.reply_body is None:
-        raise LookupError("a terminal row has no reply")
-    return Answer(Reply(row.reply_status, row.reply_body), How.REPLAYED, row, row.error_code)

@@ -28,12 +28,13 @@ from pathlib import Path
 from typing import NoReturn
 
 from generic_connector.administration import Administration
-from generic_connector.connector import Connector, Limits
+from generic_connector.connector import Connector
 from generic_connector.custody.file import FileKek, make_kek_file
 from generic_connector.identifier import Randomness, new_id
 from generic_connector.identity import Directory
 from generic_connector.journal import read_only, version_warning
 from generic_connector.keyring import Keyring, make_keys
+from generic_connector.outcome import Limits
 from generic_connector.ports import Clock, KekProvider, Log, Processor, ProcessorContext
 from generic_connector.processors import find_processor
 from generic_connector.settings import (

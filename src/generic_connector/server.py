@@ -265,7 +265,7 @@ async def _reconcile_now_and_then(parts: Installation) -> None:
     """Look up what an earlier boot left behind, and what has come into doubt since."""
     while True:
         try:
-            await parts.connector.reconcile()
+            await parts.connector.recovery.reconcile()
         except Exception as error:  # noqa: BLE001 - the next round tries again
             parts.log("error", error=type(error).__name__, reason="reconcile")
         await asyncio.sleep(parts.settings.reconcile_every)

@@ -28,7 +28,6 @@ from generic_connector.administration import RETENTION_MONTHS, iso, months_befor
 from generic_connector.cli.acts import Served, reading, served
 from generic_connector.cli.options import command, example, home_option, json_option
 from generic_connector.cli.output import GAP, plain, say_json, words
-from generic_connector.connector import LEFT_TO_THE_RETRY_MS
 from generic_connector.custody.file import FileKek, NoKekError
 from generic_connector.envelope import SEALS_MAX, Purpose, TamperedError, key_aad
 from generic_connector.home import (
@@ -49,6 +48,7 @@ from generic_connector.ports import KekProvider
 from generic_connector.processors import BUILT_IN, UnknownProcessorError, find_processor
 from generic_connector.processors.sandbox import book_path, read_faults
 from generic_connector.processors.sandbox import migrations as migrations_of_the_book
+from generic_connector.recovery import LEFT_TO_THE_RETRY_MS
 from generic_connector.settings import CONFIG_FILE, BadSettingsError, Settings, load_settings
 from generic_connector.stores.sqlite import (
     SqliteReader,

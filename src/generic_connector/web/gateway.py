@@ -14,7 +14,8 @@ import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from time import perf_counter
 
-from generic_connector.connector import Answer, Connector
+from generic_connector.answer import Answer
+from generic_connector.connector import Connector
 from generic_connector.contract.body import BODY_BYTES_MAX
 from generic_connector.contract.errors import ERRORS, Code, ErrorCode
 from generic_connector.contract.reply import render_failure
