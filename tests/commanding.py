@@ -5,11 +5,14 @@ Whatever a command prints passes one judgement here, in every test: no card numb
 
 import asyncio
 import json
+import logging
 import re
 import signal
 import ssl
 import subprocess
 import sys
+import threading
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -55,10 +58,30 @@ class Done:
         return json.loads(self.out)
 
 
+@contextmanager
+def mouths_as_they_were() -> Iterator[None]:
+    """Undo what a server does to its process: all that it says, other libraries' logs too, goes through one gate."""
+    known = [
+        logging.getLogger(),
+        *(one for one in logging.root.manager.loggerDict.values() if isinstance(one, logging.Logger)),
+    ]
+    loggers = [(one, one.handlers[:], one.level, one.propagate) for one in known]
+    last, hooks = logging.lastResort, (sys.excepthook, threading.excepthook, sys.unraisablehook, warnings.showwarning)
+    try:
+        yield
+    finally:
+        for logger, handlers, level, propagate in loggers:
+            logger.handlers, logger.propagate = handlers, propagate
+            logger.setLevel(level)
+        logging.lastResort = last
+        sys.excepthook, threading.excepthook, sys.unraisablehook, warnings.showwarning = hooks
+
+
 def run(home: Path | None, *words: str, typed: str | None = None) -> Done:
     """Run one command in this process."""
     named = [] if home is None else ["--home", str(home)]
-    result = CliRunner().invoke(program, [*words, *named], input=typed, prog_name="generic-connector")
+    with mouths_as_they_were():
+        result = CliRunner().invoke(program, [*words, *named], input=typed, prog_name="generic-connector")
     done = Done(result.exit_code, result.stdout, result.stderr)
     judge(done)
     return done
