@@ -1279,8 +1279,9 @@ BANK_SAVED = CARD_SAVED._replace(kind="bank", brand=None, last4="**56")
         (BANK_CHARGED, {"status": "submitted", "bank_last4": "**56", "confirmation_number": "123456789"}),
         (CARD_SAVED, {"status": "saved", "card_brand": "visa", "card_last4": "1111"}),
         (BANK_SAVED, {"status": "saved", "bank_last4": "**56"}),
+        (CARD_SAVED._replace(brand=None), {"status": "saved", "card_last4": "1111"}),
     ],
-    ids=["card charged", "account charged", "card saved", "account saved"],
+    ids=["card charged", "account charged", "card saved", "account saved", "no brand known"],
 )
 def test_a_success_tells_what_was_done_with_what(shown: Shown, expected: dict[str, str]) -> None:
     """A card is approved, a debit submitted, a token saved; the instrument is told by brand and last four only."""
