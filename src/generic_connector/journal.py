@@ -8,7 +8,7 @@ idle turns, some microseconds beside the sync.
 All of it happens on the event loop's own thread. A writer thread was measured and is slower: sqlite3 lets go of the GIL
 at every statement, and the loop does not give it back for five milliseconds.
 
-Work is submitted as (function, item). The function gets the connection and all the items of one turn, and returns one
+Work is submitted as (function, item). The function gets the connection and all the items of one batch, and returns one
 result for each, so that a hundred inserts are one `executemany`. The rules of failure:
 
 - a batch that fails is rolled back, and each item is tried alone, so that one bad item does not harm its neighbours;
@@ -110,7 +110,7 @@ class Journal:
         self._flush()
         self.connection.close()
 
-    # --- Work of one turn ---
+    # --- Work of one batch ---
 
     def submit(self, batch: Batch[Item, Result], item: Item) -> asyncio.Future[Result]:
         """Queue `item` for the next commit. The future has its result once that commit is on disk."""
